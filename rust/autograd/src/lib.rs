@@ -1,0 +1,1 @@
+//! rustnn autograd (being laid).

@@ -1,0 +1,1 @@
+//! rustnn core (being laid).

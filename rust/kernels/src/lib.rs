@@ -1,0 +1,10 @@
+//! Kernels: slices (or pointers with strides) in, slices out. Knows no tensor, no graph, no Python.
+//!
+//! Everything parallel goes through [`parallel`], everything allocated through [`alloc`], every hot loop through
+//! `rustnn_simd::dispatch`.
+
+pub mod alloc;
+pub mod parallel;
+pub mod raw;
+
+pub use raw::Raw;

@@ -1,0 +1,1 @@
+//! rustnn ops (being laid).

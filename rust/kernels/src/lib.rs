@@ -6,8 +6,10 @@
 pub mod alloc;
 pub mod convert;
 pub mod copy;
+pub mod gemm;
 pub mod parallel;
 pub mod plan;
 pub mod raw;
+pub mod scratch;
 
 pub use raw::Raw;

@@ -60,7 +60,7 @@ pub fn check_writable(x: &Tensor) -> Result<()> {
 pub fn assign(x: &Tensor, value: &Tensor) -> Result<()> {
     check_writable(x)?;
     if !(value.storage().same(x.storage()) && value.layout() == x.layout()) {
-        copy::copy(&x.raw(), &value.raw());
+        copy::copy(&x.raw(), &value.raw())?;
     }
     x.bump_version();
     wrote(x, value)

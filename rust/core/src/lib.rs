@@ -2,6 +2,8 @@
 //!
 //! Knows no op. The ops crate computes and records; the autograd crate walks what was recorded.
 
+pub mod dest;
+pub mod generator;
 pub mod graph;
 pub mod inplace;
 pub mod meta;
@@ -14,5 +16,6 @@ pub use mode::{grad_enabled, inference_mode};
 pub use rustnn_base as base;
 pub use rustnn_base::{DType, Dims, Element, Error, Layout, Result, Scalar, Strides};
 pub use rustnn_kernels::Raw;
+pub use generator::Generator;
 pub use storage::Storage;
 pub use tensor::Tensor;

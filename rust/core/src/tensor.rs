@@ -85,7 +85,7 @@ impl Tensor {
     /// A fresh tensor of one value.
     pub fn full(shape: &[usize], value: Scalar, dtype: DType) -> Result<Tensor> {
         let t = Self::empty(shape, dtype)?;
-        copy::fill(&t.raw(), value);
+        copy::fill(&t.raw(), value)?;
         Ok(t)
     }
 
@@ -273,7 +273,7 @@ impl Tensor {
             return Ok(self.clone());
         }
         let out = Self::empty(self.shape(), self.dtype())?;
-        copy::copy(&out.raw(), &self.raw());
+        copy::copy(&out.raw(), &self.raw())?;
         Ok(out)
     }
 
@@ -285,7 +285,7 @@ impl Tensor {
     /// A fresh copy of another dtype in the same memory order (no graph).
     pub fn copied_as(&self, dtype: DType) -> Result<Tensor> {
         let out = self.empty_like_as(dtype)?;
-        copy::copy(&out.raw(), &self.raw());
+        copy::copy(&out.raw(), &self.raw())?;
         Ok(out)
     }
 

@@ -4,6 +4,7 @@
 //! `rustnn_simd::dispatch`.
 
 pub mod alloc;
+pub mod conv;
 pub mod convert;
 pub mod copy;
 pub mod gemm;

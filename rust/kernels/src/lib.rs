@@ -10,6 +10,7 @@ pub mod copy;
 pub mod gemm;
 pub mod parallel;
 pub mod plan;
+pub mod pool;
 pub mod raw;
 pub mod scratch;
 

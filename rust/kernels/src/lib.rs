@@ -4,7 +4,10 @@
 //! `rustnn_simd::dispatch`.
 
 pub mod alloc;
+pub mod index;
 pub mod parallel;
+pub mod random;
 pub mod raw;
+pub mod sort;
 
 pub use raw::Raw;

@@ -4,8 +4,11 @@
 //! `rustnn_simd::dispatch`.
 
 pub mod alloc;
+pub mod convert;
+pub mod copy;
 pub mod index;
 pub mod parallel;
+pub mod plan;
 pub mod random;
 pub mod raw;
 pub mod sort;

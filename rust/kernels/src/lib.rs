@@ -6,8 +6,11 @@
 pub mod alloc;
 pub mod convert;
 pub mod copy;
+pub mod index;
 pub mod parallel;
 pub mod plan;
+pub mod random;
 pub mod raw;
+pub mod sort;
 
 pub use raw::Raw;

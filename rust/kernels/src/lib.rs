@@ -8,10 +8,13 @@ pub mod conv;
 pub mod convert;
 pub mod copy;
 pub mod gemm;
+pub mod index;
 pub mod parallel;
 pub mod plan;
 pub mod pool;
+pub mod random;
 pub mod raw;
 pub mod scratch;
+pub mod sort;
 
 pub use raw::Raw;

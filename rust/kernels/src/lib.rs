@@ -4,6 +4,7 @@
 //! `rustnn_simd::dispatch`.
 
 pub mod alloc;
+mod machine;
 pub mod parallel;
 pub mod raw;
 

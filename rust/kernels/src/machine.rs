@@ -51,11 +51,18 @@ pub(crate) fn memory_limit(root: &Path) -> Option<u64> {
 /// (RAM, swap) in bytes; `None` where the system does not say.
 pub(crate) fn physical_memory(root: &Path) -> Option<(u64, u64)> {
     let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
-    let field = |name: &str| -> Option<u64> {
-        let line = text.lines().find(|l| l.starts_with(name))?;
-        line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
-    };
-    Some((field("MemTotal:")?, field("SwapTotal:").unwrap_or(0)))
+    Some((field(&text, "MemTotal:")?, field(&text, "SwapTotal:").unwrap_or(0)))
+}
+
+/// Bytes that could be had now without pushing others out, swap included.
+pub(crate) fn available_memory(root: &Path) -> Option<u64> {
+    let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
+    field(&text, "MemAvailable:")?.checked_add(field(&text, "SwapFree:").unwrap_or(0))
+}
+
+fn field(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find(|l| l.starts_with(name))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// The smallest limit among the process's group and its ancestors, in the hierarchies of both versions.

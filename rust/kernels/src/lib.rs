@@ -4,8 +4,11 @@
 //! `rustnn_simd::dispatch`.
 
 pub mod alloc;
+pub mod convert;
+pub mod copy;
 mod machine;
 pub mod parallel;
+pub mod plan;
 pub mod raw;
 
 pub use raw::Raw;

@@ -92,7 +92,7 @@ pub(super) fn allocate(bytes: usize) -> Option<(NonNull<u8>, bool)> {
     if let Some((block, length)) = c.take(length) {
         c.lives(block, length);
         drop(c);
-        stats::add(length as isize, 1, 1);
+        stats::add(length as isize, 1, 0);
         return NonNull::new(block as *mut u8).map(|p| (p, false));
     }
     // Cached blocks count as used memory too: they leave before the machine is full.
@@ -112,7 +112,7 @@ pub(super) fn allocate(bytes: usize) -> Option<(NonNull<u8>, bool)> {
         map(length)
     })?;
     central().lives(block.as_ptr() as usize, length);
-    stats::add(length as isize, 1, 0);
+    stats::add(length as isize, 1, 1);
     Some((block, true))
 }
 

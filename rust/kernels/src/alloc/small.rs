@@ -10,9 +10,8 @@ use std::ptr::NonNull;
 pub(super) const MOST: usize = 224 << 10;
 /// 64, 128, 192 and then four classes from each power of two, 256 to 128 Ki.
 const CLASSES: usize = 3 + 4 * 10;
-/// Bytes that a thread keeps in one class, and in all.
-const PER_CLASS: usize = 2 << 20;
-const PER_THREAD: usize = 16 << 20;
+/// Bytes that a thread keeps in one class.
+const PER_CLASS: usize = 1 << 20;
 /// Bytes after which a thread hands in its counts.
 const HAND_IN: isize = 256 << 10;
 
@@ -49,11 +48,10 @@ struct List {
 
 struct Local {
     lists: UnsafeCell<[List; CLASSES]>,
-    cached: Cell<usize>,
     /// Bytes in use that this thread has not handed in yet, and counts likewise.
     bytes: Cell<isize>,
     allocations: Cell<u64>,
-    reused: Cell<u64>,
+    fresh: Cell<u64>,
 }
 
 impl Local {
@@ -65,13 +63,7 @@ impl Local {
             lists[class].most = (PER_CLASS / size) as u32;
             class += 1;
         }
-        Local {
-            lists: UnsafeCell::new(lists),
-            cached: Cell::new(0),
-            bytes: Cell::new(0),
-            allocations: Cell::new(0),
-            reused: Cell::new(0),
-        }
+        Local { lists: UnsafeCell::new(lists), bytes: Cell::new(0), allocations: Cell::new(0), fresh: Cell::new(0) }
     }
 
     #[inline(always)]
@@ -81,19 +73,29 @@ impl Local {
         self.count(size as isize);
         // SAFETY: the lists belong to this thread, and nothing below comes back to them while the borrow lives.
         let list = unsafe { &mut (*self.lists.get())[class] };
-        let Some(block) = NonNull::new(list.head) else { return fresh(class).or_else(|| self.give_up(size)) };
+        let Some(block) = NonNull::new(list.head) else { return self.take_fresh(class) };
         // SAFETY: a listed block is ours and begins with the address of the next one.
         list.head = unsafe { block.cast::<*mut u8>().read() };
         list.len -= 1;
-        self.cached.set(self.cached.get() - size);
-        self.reused.set(self.reused.get() + 1);
         Some(block)
     }
 
     #[cold]
-    fn give_up(&self, size: usize) -> Option<NonNull<u8>> {
-        self.bytes.set(self.bytes.get() - size as isize);
-        None
+    #[inline(never)]
+    fn take_fresh(&self, class: usize) -> Option<NonNull<u8>> {
+        let block = fresh(class);
+        match block {
+            Some(_) => self.fresh.set(self.fresh.get() + 1),
+            None => self.bytes.set(self.bytes.get() - size_of_class(class) as isize),
+        }
+        block
+    }
+
+    /// Bytes in the lists.
+    fn cached(&self) -> usize {
+        // SAFETY: as in `take`.
+        let lists = unsafe { &*self.lists.get() };
+        lists.iter().enumerate().map(|(class, list)| list.len as usize * size_of_class(class)).sum()
     }
 
     /// # Safety
@@ -104,7 +106,7 @@ impl Local {
         self.count(-(size as isize));
         // SAFETY: as in `take`.
         let list = unsafe { &mut (*self.lists.get())[class] };
-        if list.len >= list.most || self.cached.get() + size > PER_THREAD {
+        if list.len >= list.most {
             // SAFETY: blocks of a class were made with its layout.
             return unsafe { std::alloc::dealloc(block.as_ptr(), layout(class)) };
         }
@@ -112,7 +114,6 @@ impl Local {
         unsafe { block.cast::<*mut u8>().write(list.head) };
         list.head = block.as_ptr();
         list.len += 1;
-        self.cached.set(self.cached.get() + size);
     }
 
     #[inline(always)]
@@ -127,7 +128,7 @@ impl Local {
     #[cold]
     #[inline(never)]
     fn hand_in(&self) {
-        stats::add(self.bytes.replace(0), self.allocations.replace(0), self.reused.replace(0));
+        stats::add(self.bytes.replace(0), self.allocations.replace(0), self.fresh.replace(0));
     }
 
     fn empty(&self) {
@@ -143,7 +144,6 @@ impl Local {
             }
             list.len = 0;
         }
-        self.cached.set(0);
     }
 }
 
@@ -168,7 +168,7 @@ pub(super) fn allocate(bytes: usize) -> Option<NonNull<u8>> {
     let class = class_of(bytes);
     // While a thread ends, after its lists are gone, blocks come straight from the system.
     LOCAL.try_with(|local| local.take(class)).unwrap_or_else(|_| {
-        stats::add(size_of_class(class) as isize, 1, 0);
+        stats::add(size_of_class(class) as isize, 1, 1);
         fresh(class)
     })
 }
@@ -196,7 +196,7 @@ pub(super) fn hand_in() -> usize {
     LOCAL
         .try_with(|local| {
             local.hand_in();
-            local.cached.get()
+            local.cached()
         })
         .unwrap_or(0)
 }

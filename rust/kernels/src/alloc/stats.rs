@@ -26,16 +26,16 @@ pub struct MemoryStats {
 static ALLOCATED: AtomicIsize = AtomicIsize::new(0);
 static PEAK: AtomicIsize = AtomicIsize::new(0);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-static REUSED: AtomicU64 = AtomicU64::new(0);
+static FRESH: AtomicU64 = AtomicU64::new(0);
 
 /// Adds a thread's sums.
-pub(super) fn add(bytes: isize, allocations: u64, reused: u64) {
+pub(super) fn add(bytes: isize, allocations: u64, fresh: u64) {
     let now = ALLOCATED.fetch_add(bytes, Ordering::Relaxed) + bytes;
     if bytes > 0 {
         PEAK.fetch_max(now, Ordering::Relaxed);
     }
     ALLOCATIONS.fetch_add(allocations, Ordering::Relaxed);
-    REUSED.fetch_add(reused, Ordering::Relaxed);
+    FRESH.fetch_add(fresh, Ordering::Relaxed);
 }
 
 /// The allocator's counts now.
@@ -44,13 +44,14 @@ pub fn memory_stats() -> MemoryStats {
     let cached_small = small::hand_in();
     let (cached, cache_limit, large_blocks) = large::counts();
     let count = |x: &AtomicIsize| x.load(Ordering::Relaxed).max(0) as u64;
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed);
     MemoryStats {
         allocated: count(&ALLOCATED),
         peak: count(&PEAK),
         cached: (cached + cached_small) as u64,
         cache_limit: cache_limit as u64,
-        allocations: ALLOCATIONS.load(Ordering::Relaxed),
-        reused: REUSED.load(Ordering::Relaxed),
+        allocations,
+        reused: allocations.saturating_sub(FRESH.load(Ordering::Relaxed)),
         large_blocks: large_blocks as u64,
     }
 }

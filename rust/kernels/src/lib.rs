@@ -6,9 +6,12 @@
 pub mod alloc;
 pub mod convert;
 pub mod copy;
+pub mod index;
 mod machine;
 pub mod parallel;
 pub mod plan;
+pub mod random;
 pub mod raw;
+pub mod sort;
 
 pub use raw::Raw;

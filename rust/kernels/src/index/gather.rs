@@ -100,8 +100,7 @@ fn gather_bits<T: Copy + Send>(dst: Raw<'_>, src: Raw<'_>, dim: usize, index: Ra
                 // SAFETY: the walk stays on the three windows; each index was checked to be within `dim`.
                 unsafe {
                     let i = *at.get().offset(w.offset[0] + j * is);
-                    *to.get().offset(w.offset[1] + j * ds) =
-                        *from.get().offset(w.offset[2] + j * ss + i as isize * step);
+                    *to.get().offset(w.offset[1] + j * ds) = *from.get().offset(w.offset[2] + j * ss + i as isize * step);
                 }
             }
             w.step();
@@ -224,12 +223,7 @@ pub unsafe fn take_at(dst: Raw<'_>, src: Raw<'_>, offsets: &[isize], inner: &[us
 /// # Safety
 /// As for [`take_at`], with `dst` in the place of `src`.
 pub unsafe fn put_at(
-    dst: Raw<'_>,
-    src: Raw<'_>,
-    offsets: &[isize],
-    inner: &[usize],
-    steps: &[isize],
-    accumulate: bool,
+    dst: Raw<'_>, src: Raw<'_>, offsets: &[isize], inner: &[usize], steps: &[isize], accumulate: bool,
 ) -> Result<()> {
     same_dtype(&dst, &src)?;
     with_dtype!(dst.dtype(), T => {

@@ -7,6 +7,7 @@ pub mod alloc;
 pub mod convert;
 pub mod copy;
 pub mod index;
+mod machine;
 pub mod parallel;
 pub mod plan;
 pub mod random;

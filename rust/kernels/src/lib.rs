@@ -6,6 +6,9 @@
 pub mod alloc;
 pub mod convert;
 pub mod copy;
+pub mod elementwise;
+pub mod map;
+pub mod math;
 pub mod parallel;
 pub mod plan;
 pub mod raw;

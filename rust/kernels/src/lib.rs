@@ -4,8 +4,10 @@
 //! `rustnn_simd::dispatch`.
 
 pub mod alloc;
+pub mod conv;
 pub mod convert;
 pub mod copy;
+pub mod gemm;
 pub mod index;
 mod machine;
 pub mod elementwise;
@@ -13,8 +15,10 @@ pub mod map;
 pub mod math;
 pub mod parallel;
 pub mod plan;
+pub mod pool;
 pub mod random;
 pub mod raw;
+pub mod scratch;
 pub mod sort;
 
 pub use raw::Raw;

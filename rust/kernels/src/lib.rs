@@ -4,7 +4,12 @@
 //! `rustnn_simd::dispatch`.
 
 pub mod alloc;
+pub mod mat;
 pub mod parallel;
 pub mod raw;
+pub mod rowmath;
+pub mod softmax;
+#[cfg(test)]
+pub(crate) mod testutil;
 
 pub use raw::Raw;

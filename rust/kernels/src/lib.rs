@@ -5,6 +5,8 @@
 
 pub mod alloc;
 pub mod mat;
+pub mod norm;
+pub mod norm_batch;
 pub mod parallel;
 pub mod raw;
 pub mod rowmath;

@@ -4,6 +4,8 @@
 //! `rustnn_simd::dispatch`.
 
 pub mod alloc;
+pub mod ctc;
+pub mod loss;
 pub mod mat;
 pub mod norm;
 pub mod norm_batch;

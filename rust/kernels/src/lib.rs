@@ -4,6 +4,7 @@
 //! `rustnn_simd::dispatch`.
 
 pub mod alloc;
+pub mod attention;
 pub mod ctc;
 pub mod loss;
 pub mod mat;

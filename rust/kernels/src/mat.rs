@@ -37,8 +37,9 @@ pub fn rows<T>(x: &[T], cols: usize) -> Mat<T> {
     Mat { ptr: x.as_ptr(), rs: cols as isize, cs: 1 }
 }
 
-const MR: usize = 6;
-const NR: usize = 16;
+/// Rows and columns of the register tile.
+pub const MR: usize = 6;
+pub const NR: usize = 16;
 const KC: usize = 256;
 
 /// Scratch for packed panels, reused over calls.
@@ -107,7 +108,7 @@ pub unsafe fn gemm<T: Real>(
 ///
 /// # Safety
 /// `a` has `rows` rows and `k` columns; `dst.len() == w * k`, `rows <= w`.
-unsafe fn pack<T: Real>(dst: &mut [T], a: Mat<T>, rows: usize, w: usize, k: usize, alpha: T) {
+pub unsafe fn pack<T: Real>(dst: &mut [T], a: Mat<T>, rows: usize, w: usize, k: usize, alpha: T) {
     if rows == w && a.rs == 1 {
         for (p, d) in dst.chunks_exact_mut(w).enumerate() {
             // SAFETY: column p of `a` has w consecutive rows.
@@ -130,8 +131,9 @@ unsafe fn pack<T: Real>(dst: &mut [T], a: Mat<T>, rows: usize, w: usize, k: usiz
     }
 }
 
+/// Product of a `[k][MR]` and a `[k][NR]` panel.
 #[inline(always)]
-fn tile<T: Real>(a: &[T], b: &[T]) -> [[T; NR]; MR] {
+pub fn tile<T: Real>(a: &[T], b: &[T]) -> [[T; NR]; MR] {
     let mut acc = [[T::ZERO; NR]; MR];
     for (a, b) in a.chunks_exact(MR).zip(b.chunks_exact(NR)) {
         for i in 0..MR {

@@ -10,6 +10,7 @@ pub mod loss;
 pub mod mat;
 pub mod norm;
 pub mod norm_batch;
+pub mod optim;
 pub mod parallel;
 pub mod raw;
 pub mod rowmath;

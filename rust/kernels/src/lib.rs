@@ -13,6 +13,7 @@ pub mod norm_batch;
 pub mod optim;
 pub mod parallel;
 pub mod raw;
+pub mod rnn;
 pub mod rowmath;
 pub mod softmax;
 #[cfg(test)]

@@ -4,7 +4,10 @@
 //! `rustnn_simd::dispatch`.
 
 pub mod alloc;
+pub mod convert;
+pub mod copy;
 pub mod parallel;
+pub mod plan;
 pub mod raw;
 
 pub use raw::Raw;

@@ -51,7 +51,6 @@ _LAZY_MODULES = {
         "distributed",
         "distributions",
         "fft",
-        "func",
         "hub",
         "interop",
         "jit",

@@ -44,6 +44,8 @@ __all__ = [
     "register_module_parameter_registration_hook",
 ]
 
+_NOTHING: Any = object()  # "no argument was given"
+
 # Used by name in programs written for PyTorch.
 _ = (_EXTRA_STATE_KEY_SUFFIX, _IncompatibleKeys)
 
@@ -96,6 +98,7 @@ class Module(StateDictMixin, TraverseMixin):
     _version: int = 1
     call_super_init: bool = False
     training: bool
+    _hooked: bool  # whether a call has to look for hooks at all
     _parameters: dict[str, Any]
     _buffers: dict[str, Any]
     _modules: dict[str, Any]
@@ -115,6 +118,7 @@ class Module(StateDictMixin, TraverseMixin):
         # Written to __dict__ because Module.__setattr__ looks for members in dictionaries made here.
         space = self.__dict__
         space["training"] = True
+        space["_hooked"] = False
         space["_parameters"] = Members(self)
         space["_buffers"] = Members(self)
         space["_non_persistent_buffers_set"] = set()
@@ -138,20 +142,22 @@ class Module(StateDictMixin, TraverseMixin):
 
     # -- the call ---------------------------------------------------------
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the hooks and ``forward``; without hooks this is one frame and five tests."""
+    def __call__(self, input: Any = _NOTHING, /, *args: Any, **kwargs: Any) -> Any:
+        """Runs the hooks and ``forward``.
+
+        The call of a module without hooks on one argument is what networks do
+        most: it costs this frame and four tests, and packs no tuple.
+        """
         try:
-            if (
-                self._forward_hooks
-                or self._forward_pre_hooks
-                or self._backward_hooks
-                or self._backward_pre_hooks
-                or GLOBAL.any
-            ):
-                return self._call_with_hooks(args, kwargs)
-            return self.forward(*args, **kwargs)
+            if self._hooked or GLOBAL.any:
+                return self._call_with_hooks(args if input is _NOTHING else (input, *args), kwargs)
+            if args or kwargs or input is _NOTHING:
+                if input is _NOTHING:
+                    return self.forward(**kwargs)
+                return self.forward(input, *args, **kwargs)
+            return self.forward(input)
         except Exception as error:
-            _explain.unwind(self, args, error)
+            _explain.unwind(self, args if input is _NOTHING else (input, *args), error)
             raise
 
     def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
@@ -160,6 +166,9 @@ class Module(StateDictMixin, TraverseMixin):
     _wrapped_call_impl = _call_impl
 
     def _call_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._hooked = bool(
+            self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks
+        )
         called_always: set[int] = set()
         result = None
         try:
@@ -423,6 +432,7 @@ class Module(StateDictMixin, TraverseMixin):
             "_load_state_dict_post_hooks",
         ):
             space.setdefault(key, OrderedDict())
+        space["_hooked"] = True  # the next call looks, and clears it if there are none
 
     # -- hooks ----------------------------------------------------------------
 
@@ -485,6 +495,7 @@ class Module(StateDictMixin, TraverseMixin):
         hooks: Hooks = self.__dict__[space]
         handle = RemovableHandle(hooks, extra_dict=[self.__dict__[name] for name, _ in flags])
         hooks[handle.id] = hook
+        self.__dict__["_hooked"] = True
         if prepend:
             hooks.move_to_end(handle.id, last=False)
         for name, wanted in flags:

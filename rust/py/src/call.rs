@@ -5,10 +5,10 @@
 
 use crate::convert;
 use crate::error::OrRaise;
-use crate::tensor::{PyTensor, tensor_of, wrap};
+use crate::tensor::{PyTensor, wrap};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyString, PyTuple};
 use pyo3::{PyTypeInfo, ffi};
 use rustnn_core::{Tensor, dest};
 use rustnn_ops::inplace::{write_back, write_out};
@@ -410,7 +410,8 @@ fn run(
         let slf = unsafe { Bound::from_borrowed_ptr(py, target) };
         let x = args.tensor(0).or_raise()?.clone();
         rustnn_core::inplace::check_writable(&x).or_raise()?;
-        let direct = o.def.flags & DIRECT != 0 && !rustnn_core::grad_enabled_for(&x, tensors(&args));
+        let direct = o.def.flags & DIRECT != 0
+            && !(rustnn_core::grad_enabled() && tensors(&args).any(Tensor::requires_grad));
         let ret = if direct { dest::offer(&x, || compute(py, o, &args))? } else { compute(py, o, &args)? };
         if let Ret::Tensor(r) = ret {
             if direct && r.same(&x) {
@@ -424,7 +425,7 @@ fn run(
     let ret = compute(py, o, &args)?;
     match out {
         None => finish(py, ret),
-        Some(out) => write_outs(py, out.bind(py), ret),
+        Some(out) => write_outs(out.bind(py), ret),
     }
 }
 
@@ -436,7 +437,7 @@ fn tensors(args: &Args) -> impl Iterator<Item = &Tensor> {
     })
 }
 
-fn write_outs(py: Python<'_>, out: &Bound<'_, PyAny>, ret: Ret) -> PyResult<Py<PyAny>> {
+fn write_outs(out: &Bound<'_, PyAny>, ret: Ret) -> PyResult<Py<PyAny>> {
     let results = match ret {
         Ret::Tensor(r) => {
             let Ok(cell) = out.cast::<PyTensor>() else {
@@ -556,7 +557,7 @@ pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
         list.iter().copied().filter(|&i| overloads[i].def.flags & flag == flag).collect()
     };
     let mut targets: Vec<(usize, Target)> = Vec::new();
-    for (&name, list) in &sorted {
+    for (name, list) in sorted.iter().map(|(n, l)| (**n, *l)) {
         let mut add = |flag: u32, inplace: bool, method: bool, to: Target| {
             let chosen = pick(list, flag | if inplace { INPLACE } else { 0 });
             if !chosen.is_empty() {
@@ -662,10 +663,4 @@ pub fn _registry(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
             Ok(d)
         })
         .collect()
-}
-
-/// The class of a Python object that is a tensor of a subclass, if it is.
-pub fn subclass_of<'py>(obj: &Bound<'py, PyAny>) -> Option<Bound<'py, PyType>> {
-    let cls = obj.get_type();
-    (!cls.is(PyTensor::type_object(obj.py())) && tensor_of(obj).is_some()).then_some(cls)
 }

@@ -4,7 +4,36 @@
 //! `rustnn_simd::dispatch`.
 
 pub mod alloc;
+pub mod conv;
+pub mod convert;
+pub mod copy;
+pub mod gemm;
+pub mod index;
+mod machine;
+pub mod elementwise;
+pub mod map;
+pub mod math;
+pub mod attention;
+pub mod convert;
+pub mod copy;
+pub mod ctc;
+pub mod index;
+pub mod loss;
+pub mod mat;
+pub mod norm;
+pub mod norm_batch;
+pub mod optim;
 pub mod parallel;
+pub mod plan;
+pub mod pool;
+pub mod random;
 pub mod raw;
+pub mod scratch;
+pub mod rnn;
+pub mod rowmath;
+pub mod softmax;
+pub mod sort;
+#[cfg(test)]
+pub(crate) mod testutil;
 
 pub use raw::Raw;

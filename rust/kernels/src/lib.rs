@@ -12,5 +12,7 @@ pub mod math;
 pub mod parallel;
 pub mod plan;
 pub mod raw;
+pub mod reduce;
+pub mod scan;
 
 pub use raw::Raw;

@@ -87,5 +87,7 @@ pub fn all() -> Vec<OpDef> {
     let mut v = Vec::with_capacity(900);
     v.extend(crate::basic::ops());
     v.extend(crate::linalg::ops());
+    v.extend(crate::softmax::ops());
+    v.extend(crate::norm::ops());
     v
 }

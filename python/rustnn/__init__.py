@@ -11,6 +11,7 @@ from typing import Any
 
 from rustnn import _C
 from rustnn import _tensor as _tensor_methods
+from rustnn._size import Size
 
 # The native functions, types and dtypes under their public names.
 globals().update({_name: getattr(_C, _name) for _name in dir(_C) if not _name.startswith("_")})
@@ -68,6 +69,7 @@ _LAZY_MODULES = {
         "train",
         "types",
         "utils",
+        "return_types",
         "version",
         "vision",
         "xpu",
@@ -106,6 +108,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Size",
     *(_name for _name in dir(_C) if not _name.startswith("_")),
     *_function_names,
     "autograd",

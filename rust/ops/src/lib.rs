@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod basic;
+pub mod index;
 pub mod inplace;
 pub mod registry;
 pub mod sig;

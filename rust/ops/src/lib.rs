@@ -6,8 +6,13 @@
 pub mod args;
 pub mod basic;
 pub mod inplace;
+pub mod creation;
+pub mod index;
+pub mod random;
 pub mod registry;
+pub mod shape;
 pub mod sig;
+pub mod sort;
 
 pub use args::{Arg, Args, IntoRet, Ret};
 pub use registry::{

@@ -29,3 +29,19 @@ pub fn add(a: &Tensor, _b: &Tensor) -> Result<Tensor> {
 pub(crate) fn ops() -> Vec<OpDef> {
     Vec::new()
 }
+
+/// `dst += src` of equal shapes, without a graph.
+pub fn add_into(dst: &Tensor, src: &Tensor) -> Result<()> {
+    let sum = add(dst, src)?;
+    rustnn_kernels::copy::copy(&dst.raw(), &sum.raw())
+}
+
+/// `dst[...] = src`, without a graph.
+pub fn copy_into(dst: &Tensor, src: &Tensor) -> Result<()> {
+    rustnn_kernels::copy::copy(&dst.raw(), &src.raw())
+}
+
+/// Another tensor over the same elements, with gradient (`alias`).
+pub fn alias(x: &Tensor) -> Result<Tensor> {
+    rustnn_core::attach_view("AliasBackward0", x.detach(), x, |_, g| Ok(grads![g.clone()]))
+}

@@ -91,5 +91,8 @@ pub fn all() -> Vec<OpDef> {
     v.extend(crate::sort::ops());
     v.extend(crate::random::ops());
     v.extend(crate::creation::ops());
+    v.extend(crate::linalg::ops());
+    v.extend(crate::softmax::ops());
+    v.extend(crate::norm::ops());
     v
 }

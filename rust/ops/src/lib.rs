@@ -9,9 +9,14 @@ pub mod linalg;
 pub mod index;
 pub mod compose;
 pub mod inplace;
+pub mod creation;
+pub mod index;
+pub mod random;
 pub mod norm;
 pub mod registry;
+pub mod shape;
 pub mod sig;
+pub mod sort;
 pub mod softmax;
 
 pub use args::{Arg, Args, IntoRet, Ret};

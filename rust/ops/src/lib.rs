@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod attention;
 pub mod basic;
 pub mod compose;
 pub mod inplace;
+pub mod loss;
 pub mod norm;
 pub mod registry;
 pub mod sig;

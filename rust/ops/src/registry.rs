@@ -88,5 +88,7 @@ pub fn all() -> Vec<OpDef> {
     v.extend(crate::basic::ops());
     v.extend(crate::softmax::ops());
     v.extend(crate::norm::ops());
+    v.extend(crate::loss::ops());
+    v.extend(crate::attention::ops());
     v
 }

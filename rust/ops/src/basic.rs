@@ -40,3 +40,8 @@ pub fn add_into(dst: &Tensor, src: &Tensor) -> Result<()> {
 pub fn copy_into(dst: &Tensor, src: &Tensor) -> Result<()> {
     rustnn_kernels::copy::copy(&dst.raw(), &src.raw())
 }
+
+/// Another tensor over the same elements, with gradient (`alias`).
+pub fn alias(x: &Tensor) -> Result<Tensor> {
+    rustnn_core::attach_view("AliasBackward0", x.detach(), x, |_, g| Ok(grads![g.clone()]))
+}

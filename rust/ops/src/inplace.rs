@@ -2,7 +2,7 @@
 
 use rustnn_core::base::{layout, runtime_error, with_float};
 use rustnn_core::inplace::{self, SliceGrads};
-use rustnn_core::{DType, Element, Layout, Result, Tensor, attach, graph, grads};
+use rustnn_core::{DType, Element, Layout, Result, Tensor, attach, grads, graph};
 use rustnn_kernels::copy;
 use std::sync::Once;
 

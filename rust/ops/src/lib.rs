@@ -6,6 +6,8 @@
 pub mod args;
 pub mod attention;
 pub mod basic;
+pub mod linalg;
+pub mod index;
 pub mod compose;
 pub mod inplace;
 pub mod loss;

@@ -255,9 +255,6 @@ impl PyTensor {
     fn is_mkldnn(&self) -> bool {
         false
     }
-    fn get_device(&self) -> i64 {
-        -1
-    }
 
     // ---- autograd ------------------------------------------------------------------------------------------------
 
@@ -388,9 +385,7 @@ impl PyTensor {
         let t = slf.get().get();
         if let Some(m) = t.meta() {
             if m.is_view() {
-                return Err(PyRuntimeError::new_err(
-                    "Can't detach views in-place. Use detach() instead.",
-                ));
+                return Err(PyRuntimeError::new_err("Can't detach views in-place. Use detach() instead."));
             }
             m.set_edge(None);
             m.set_wants_grad(false);
@@ -459,9 +454,7 @@ impl PyTensor {
     fn __index__(&self) -> PyResult<i64> {
         let t = self.get();
         if t.dtype().is_float() || t.numel() != 1 {
-            return Err(PyTypeError::new_err(
-                "only integer tensors of a single element can be converted to an index",
-            ));
+            return Err(PyTypeError::new_err("only integer tensors of a single element can be converted to an index"));
         }
         Ok(t.item().or_raise()?.to_i64())
     }
@@ -515,10 +508,32 @@ fn no_dims(t: &Tensor, d: i64) -> PyResult<()> {
     Ok(())
 }
 
-/// Replaces the layout of `slf` in place, keeping its identity (used by `resize_`, `set_`, `t_`, ...).
-pub fn relayout(slf: &Bound<'_, PyTensor>, layout: Layout) -> PyResult<()> {
-    let t = slf.get().get();
-    let new = t.with_layout(layout).or_raise()?;
-    PyTensor::replace(slf, t.rebound(&new));
-    Ok(())
+/// `x` becomes `other` (a view of it, or a resized one) in place: `t_`, `unsqueeze_`, `resize_`, `set_`.
+#[pyfunction]
+pub fn _become<'py>(x: Bound<'py, PyTensor>, other: &Bound<'py, PyTensor>) -> PyResult<Bound<'py, PyTensor>> {
+    let leaf = x.get().get().meta().is_some_and(|m| m.wants_grad() && !m.has_edge());
+    if leaf && rustnn_core::grad_enabled() {
+        return Err(PyRuntimeError::new_err(
+            "a leaf Variable that requires grad is being used in an in-place operation.\n  hint: to change a parameter by \
+             hand, do it under `with torch.no_grad():`",
+        ));
+    }
+    let t = other.get().get();
+    PyTensor::replace(&x, t.rebound(&t));
+    Ok(x)
+}
+
+/// A tensor over `t`'s storage with these sizes, strides and offset, without a graph.
+#[pyfunction]
+pub fn _restride(
+    t: &Bound<'_, PyTensor>,
+    size: Vec<usize>,
+    stride: Vec<isize>,
+    offset: usize,
+) -> PyResult<Py<PyTensor>> {
+    if size.len() != stride.len() {
+        return Err(PyRuntimeError::new_err("mismatch in length of strides and shape"));
+    }
+    let layout = Layout { shape: size.into(), strides: stride.into(), offset };
+    wrap(t.py(), t.get().get().with_layout(layout).or_raise()?)
 }

@@ -163,41 +163,54 @@ fn scatter_by<T: Element>(dst: Raw<'_>, dim: usize, index: Raw<'_>, src: Raw<'_>
     });
 }
 
-/// Element offsets of the places that index tensors pick together: `sum(indices[d][p] * strides[d])`, negative
-/// indices counted from the end. `dims` are the numbers the error message gives the dimensions.
-pub fn offsets(indices: &[&[i64]], sizes: &[usize], strides: &[isize], dims: &[usize]) -> Result<Vec<isize>> {
-    let n = indices.first().map_or(0, |i| i.len());
-    let mut out = vec![0isize; n];
-    for (d, index) in indices.iter().enumerate() {
-        let size = sizes[d] as i64;
-        if let Some(p) = find_outside(index, -size, size) {
-            return Err(out_of_bounds(index[p], dims[d], sizes[d]).hint(format!("it is number {p} of that index")));
-        }
-        let stride = strides[d];
-        for (o, &i) in out.iter_mut().zip(index.iter()) {
-            *o += (if i < 0 { i + size } else { i }) as isize * stride;
-        }
-    }
-    Ok(out)
+/// Advanced indexing: dimension `dims[i]` of a window is indexed by `indices[i]`, all of one length, together.
+/// Negative indices count from the end.
+pub struct Picks<'a> {
+    pub dims: &'a [usize],
+    pub indices: &'a [&'a [i64]],
 }
 
-/// For each offset a slice of shape `inner` (strides `steps`) from `src` on, one after the other into `dst`.
-///
-/// # Safety
-/// Every offset plus every place of the slice lies within the memory that `src` is a window on.
-pub unsafe fn take_at(dst: Raw<'_>, src: Raw<'_>, offsets: &[isize], inner: &[usize], steps: &[isize]) -> Result<()> {
+impl Picks<'_> {
+    /// Element offsets of the picked places of `window`, all checked, and shape and strides of what lies at each.
+    fn resolve(&self, window: &Raw<'_>) -> Result<(Vec<isize>, rustnn_base::Dims, rustnn_base::Strides)> {
+        let n = self.indices.first().map_or(0, |i| i.len());
+        let mut out = vec![0isize; n];
+        for (&dim, index) in self.dims.iter().zip(self.indices) {
+            let (size, stride) = (window.shape()[dim] as i64, window.strides()[dim]);
+            if index.len() != n {
+                return Err(runtime_error!("indexing: index tensors of {n} and {} elements", index.len()));
+            }
+            if let Some(p) = find_outside(index, -size, size) {
+                return Err(out_of_bounds(index[p], dim, size as usize)
+                    .hint(format!("it is element {p} of the (broadcast) index tensor")));
+            }
+            for (o, &i) in out.iter_mut().zip(index.iter()) {
+                *o += (if i < 0 { i + size } else { i }) as isize * stride;
+            }
+        }
+        let rest = || (0..window.shape().len()).filter(|d| !self.dims.contains(d));
+        Ok((out, rest().map(|d| window.shape()[d]).collect(), rest().map(|d| window.strides()[d]).collect()))
+    }
+}
+
+/// What `picks` show of `src`, one place after the other, each with the dimensions that are not indexed.
+pub fn take_picks(dst: Raw<'_>, src: Raw<'_>, picks: &Picks<'_>) -> Result<()> {
     same_dtype(&dst, &src)?;
+    let (offsets, inner, steps) = picks.resolve(&src)?;
+    let len: usize = inner.iter().product();
+    if dst.numel() != len * offsets.len() {
+        return Err(runtime_error!("indexing: {} elements for {} places", len * offsets.len(), dst.numel()));
+    }
+    if dst.numel() == 0 {
+        return Ok(());
+    }
+    let dense = steps[..] == layout::contiguous_strides(&inner)[..];
     with_bits!(dst.dtype(), T => {
         let out = super::bits_mut::<T>(&dst)?;
-        let len: usize = inner.iter().product();
-        if out.len() != len * offsets.len() {
-            return Err(runtime_error!("indexing: {} elements for {} places", len * offsets.len(), out.len()));
-        }
-        let dense = steps[..] == layout::contiguous_strides(inner)[..];
         let from = SendPtr(src.ptr::<T>());
-        crate::parallel::for_slices(out, (GRAIN / len.max(1)).max(1) * len.max(1), |start, piece| {
-            for (row, &o) in piece.chunks_mut(len.max(1)).zip(&offsets[start / len.max(1)..]) {
-                // SAFETY: by this function's contract; `dst` is a fresh result that `src` does not overlap.
+        crate::parallel::for_slices(out, (GRAIN / len).max(1) * len, |start, piece| {
+            for (row, &o) in piece.chunks_exact_mut(len).zip(&offsets[start / len..]) {
+                // SAFETY: every index was checked against the window, and `inner` are its other dimensions.
                 unsafe {
                     let base = from.get().offset(o);
                     if len == 1 {
@@ -205,7 +218,7 @@ pub unsafe fn take_at(dst: Raw<'_>, src: Raw<'_>, offsets: &[isize], inner: &[us
                     } else if dense {
                         std::ptr::copy_nonoverlapping(base, row.as_mut_ptr(), len);
                     } else {
-                        let mut w = Walk::new(inner, [steps], 0);
+                        let mut w = Walk::new(&inner, [&steps], 0);
                         for r in row {
                             *r = *base.offset(w.offset[0]);
                             w.step();
@@ -218,25 +231,21 @@ pub unsafe fn take_at(dst: Raw<'_>, src: Raw<'_>, offsets: &[isize], inner: &[us
     Ok(())
 }
 
-/// Writes (or adds, in order) consecutive slices of `src` to the places of `dst` that [`take_at`] would read.
-///
-/// # Safety
-/// As for [`take_at`], with `dst` in the place of `src`.
-pub unsafe fn put_at(
-    dst: Raw<'_>, src: Raw<'_>, offsets: &[isize], inner: &[usize], steps: &[isize], accumulate: bool,
-) -> Result<()> {
+/// Writes `src` (or, in order, adds it) to the places that [`take_picks`] would read.
+pub fn put_picks(dst: Raw<'_>, picks: &Picks<'_>, src: Raw<'_>, accumulate: bool) -> Result<()> {
     same_dtype(&dst, &src)?;
+    let (offsets, inner, steps) = picks.resolve(&dst)?;
+    let len: usize = inner.iter().product();
     with_dtype!(dst.dtype(), T => {
         let from = src.slice::<T>()?;
-        let len: usize = inner.iter().product();
         if from.len() != len * offsets.len() {
             return Err(runtime_error!("indexing: {} values for {} places", from.len(), len * offsets.len()));
         }
         let base = dst.ptr::<T>();
-        for (row, &o) in from.chunks(len.max(1)).zip(offsets) {
-            let mut w = Walk::new(inner, [steps], 0);
+        for (row, &o) in from.chunks(len.max(1)).zip(&offsets) {
+            let mut w = Walk::new(&inner, [&steps], 0);
             for &v in row {
-                // SAFETY: by this function's contract.
+                // SAFETY: as in `take_picks`, for the window `dst`.
                 unsafe {
                     let place = base.offset(o + w.offset[0]);
                     *place = if accumulate { add(*place, v) } else { v };

@@ -8,10 +8,10 @@ mod mask;
 mod rows;
 mod shift;
 
-pub use gather::{Reduce, gather, offsets, put_at, scatter, take_at};
+pub use gather::{Picks, Reduce, gather, put_picks, scatter, take_picks};
 pub use mask::{count_true, masked_fill, masked_scatter, masked_select, nonzero};
 pub use rows::{count_rows, divide_rows, index_add, index_copy, index_fill, index_select, one_hot};
-pub use shift::{copy_block, copy_strided, keep_triangle, roll};
+pub use shift::{copy_block, flip, keep_triangle, roll};
 
 use crate::Raw;
 use rustnn_base::{Error, Kind, Element, Result, index_error, layout, runtime_error};

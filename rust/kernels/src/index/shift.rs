@@ -1,4 +1,4 @@
-//! Moves by rule rather than by index: strided copies (flips), rolls, blocks (concatenation), triangles.
+//! Moves by rule rather than by index: flips, rolls, blocks (concatenation), triangles.
 
 use super::{Walk, bits, bits_mut, same_dtype, with_bits};
 use crate::Raw;
@@ -7,28 +7,35 @@ use rustnn_base::{Result, runtime_error};
 
 const GRAIN: usize = 32 * 1024;
 
-/// The elements at `start + strides` (any sign) of the memory `src` is a window on, row-major into `dst`.
-///
-/// # Safety
-/// Every place reached lies within the memory that `src` is a window on, and `dst` does not overlap it.
-pub unsafe fn copy_strided(dst: Raw<'_>, src: Raw<'_>, start: isize, shape: &[usize], strides: &[isize]) -> Result<()> {
+/// The elements of `src` (any strides) row-major into `dst`, the dimensions in `dims` backwards.
+pub fn flip(dst: Raw<'_>, src: Raw<'_>, dims: &[usize]) -> Result<()> {
     same_dtype(&dst, &src)?;
+    let shape = src.shape();
+    if dst.shape() != shape {
+        return Err(runtime_error!("flip: result of shape {:?} for {shape:?}", dst.shape()));
+    }
+    if dst.numel() == 0 {
+        return Ok(());
+    }
+    let mut start = 0isize;
+    let strides: rustnn_base::Strides = src.strides().iter().enumerate().map(|(d, &s)| {
+        if !dims.contains(&d) {
+            return s;
+        }
+        start += (shape[d] as isize - 1) * s;
+        -s
+    }).collect();
     with_bits!(dst.dtype(), T => {
         let to = bits_mut::<T>(&dst)?;
-        if to.len() != shape.iter().product::<usize>() {
-            return Err(runtime_error!("copy: {} places for shape {shape:?}", to.len()));
-        }
         let from = SendPtr(src.ptr::<T>());
         let (Some((&last, outer)), Some((&step, steps))) = (shape.split_last(), strides.split_last()) else {
-            // SAFETY: by this function's contract `start` is an element.
-            to[0] = unsafe { *from.get().offset(start) };
+            to[0] = bits::<T>(&src)?[0];
             return Ok(());
         };
-        let row = last.max(1);
-        for_slices(to, (GRAIN / row).max(1) * row, |first, piece| {
-            let mut w = Walk::new(outer, [steps], first / row);
-            for out in piece.chunks_exact_mut(row) {
-                // SAFETY: by this function's contract.
+        for_slices(to, (GRAIN / last).max(1) * last, |first, piece| {
+            let mut w = Walk::new(outer, [steps], first / last);
+            for out in piece.chunks_exact_mut(last) {
+                // SAFETY: the walk visits the elements of the window, each dimension forwards or backwards.
                 unsafe {
                     let base = from.get().offset(start + w.offset[0]);
                     for (j, o) in out.iter_mut().enumerate() {

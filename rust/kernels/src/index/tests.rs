@@ -111,23 +111,22 @@ fn masks() {
 }
 
 #[test]
-fn places_by_offset() {
+fn places_by_index() {
     let mut x: Vec<f32> = (0..12).map(|v| v as f32).collect();
-    let o = offsets(&[&[0, -1, 1], &[3, 0, -4]], &[3, 4], &[4, 1], &[0, 1]).unwrap();
-    assert_eq!(o, [3, 8, 4]);
     let mut y = vec![0f32; 3];
-    // SAFETY: the offsets were checked against the shape of `x`.
-    unsafe { take_at(target(&mut y, &[3]), whole(&x, &[3, 4]), &o, &[], &[]).unwrap() };
+    let both = Picks { dims: &[0, 1], indices: &[&[0, -1, 1], &[3, 0, -4]] };
+    take_picks(target(&mut y, &[3]), whole(&x, &[3, 4]), &both).unwrap();
     assert_eq!(y, [3., 8., 4.]);
-    // SAFETY: as above.
-    unsafe { put_at(target(&mut x, &[3, 4]), whole(&[1f32, 1., 1.], &[3]), &[3, 3, 4], &[], &[], true).unwrap() };
+    let twice = Picks { dims: &[0, 1], indices: &[&[0, 0, 1], &[3, 3, 0]] };
+    put_picks(target(&mut x, &[3, 4]), &twice, whole(&[1f32, 1., 1.], &[3]), true).unwrap();
     assert_eq!((x[3], x[4]), (5., 5.));
     let mut y = vec![0f32; 6];
-    // SAFETY: column offsets 3 and 0 with 3 rows of stride 4 stay in 12 elements.
-    unsafe { take_at(target(&mut y, &[2, 3]), whole(&x, &[3, 4]), &[3, 0], &[3], &[4]).unwrap() };
+    let cols = Picks { dims: &[1], indices: &[&[3, 0]] };
+    take_picks(target(&mut y, &[2, 3]), whole(&x, &[3, 4]), &cols).unwrap();
     assert_eq!(y, [5., 7., 11., 0., 5., 8.]);
-    let e = offsets(&[&[0, 5]], &[3], &[1], &[1]).unwrap_err().to_string();
-    assert!(e.starts_with("index 5 is out of bounds for dimension 1 with size 3"));
+    let far = Picks { dims: &[1], indices: &[&[0, 5]] };
+    let e = take_picks(target(&mut y, &[2, 3]), whole(&x, &[3, 4]), &far).unwrap_err().to_string();
+    assert!(e.starts_with("index 5 is out of bounds for dimension 1 with size 4"));
 }
 
 #[test]
@@ -136,8 +135,7 @@ fn shifts() {
     let mut y = vec![0i32; 6];
     roll(target(&mut y, &[6]), whole(&x, &[6]), 3, 1, 1).unwrap();
     assert_eq!(y, [2, 0, 1, 5, 3, 4]);
-    // SAFETY: from the last element backwards.
-    unsafe { copy_strided(target(&mut y, &[2, 3]), whole(&x, &[6]), 5, &[2, 3], &[-3, -1]).unwrap() };
+    flip(target(&mut y, &[2, 3]), whole(&x, &[2, 3]), &[0, 1]).unwrap();
     assert_eq!(y, [5, 4, 3, 2, 1, 0]);
     keep_triangle(target(&mut y, &[2, 3]), whole(&x, &[2, 3]), 2, 3, 0, true).unwrap();
     assert_eq!(y, [0, 1, 2, 0, 4, 5]);

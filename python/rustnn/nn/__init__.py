@@ -1,0 +1,3 @@
+"""Neural-network modules (``torch.nn``)."""
+from .module import Module
+from .parameter import Parameter, Buffer, UninitializedParameter, UninitializedBuffer

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod attention;
 pub mod basic;
 pub mod linalg;
 pub mod index;
@@ -12,6 +13,7 @@ pub mod inplace;
 pub mod creation;
 pub mod index;
 pub mod random;
+pub mod loss;
 pub mod norm;
 pub mod registry;
 pub mod shape;

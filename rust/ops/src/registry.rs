@@ -94,5 +94,7 @@ pub fn all() -> Vec<OpDef> {
     v.extend(crate::linalg::ops());
     v.extend(crate::softmax::ops());
     v.extend(crate::norm::ops());
+    v.extend(crate::loss::ops());
+    v.extend(crate::attention::ops());
     v
 }

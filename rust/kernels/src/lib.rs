@@ -25,6 +25,8 @@ pub mod plan;
 pub mod pool;
 pub mod random;
 pub mod raw;
+pub mod reduce;
+pub mod scan;
 pub mod rnn;
 pub mod rowmath;
 pub mod scratch;

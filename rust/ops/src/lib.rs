@@ -5,10 +5,14 @@
 
 pub mod args;
 pub mod basic;
+pub mod linalg;
 pub mod index;
+pub mod compose;
 pub mod inplace;
+pub mod norm;
 pub mod registry;
 pub mod sig;
+pub mod softmax;
 
 pub use args::{Arg, Args, IntoRet, Ret};
 pub use registry::{

@@ -86,5 +86,8 @@ pub fn all() -> Vec<OpDef> {
     crate::inplace::install();
     let mut v = Vec::with_capacity(900);
     v.extend(crate::basic::ops());
+    v.extend(crate::linalg::ops());
+    v.extend(crate::softmax::ops());
+    v.extend(crate::norm::ops());
     v
 }

@@ -65,6 +65,7 @@ _LAZY_MODULES = {
         "onnx",
         "optim",
         "profiler",
+        "serialization",
         "special",
         "testing",
         "text",
@@ -79,8 +80,8 @@ _LAZY_MODULES = {
     )
 }
 _LAZY_NAMES = {
-    "save": "rustnn.interop",
-    "load": "rustnn.interop",
+    "save": "rustnn.serialization",
+    "load": "rustnn.serialization",
     "GradScaler": "rustnn.amp",
     "autocast": "rustnn.amp",
     "install_as_torch": "rustnn._run",

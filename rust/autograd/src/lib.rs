@@ -1,1 +1,8 @@
-//! rustnn autograd (being laid).
+//! The engine that walks a recorded graph backward.
+#![forbid(unsafe_code)]
+
+mod engine;
+mod hooks;
+
+pub use engine::{Options, backward, set_interrupt_check};
+pub use hooks::{register_hook, register_post_accumulate_hook, remove_hook, retain_grad};

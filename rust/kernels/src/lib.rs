@@ -4,7 +4,36 @@
 //! `rustnn_simd::dispatch`.
 
 pub mod alloc;
+pub mod attention;
+pub mod conv;
+pub mod convert;
+pub mod copy;
+pub mod ctc;
+pub mod elementwise;
+pub mod gemm;
+pub mod index;
+pub mod loss;
+mod machine;
+pub mod map;
+pub mod mat;
+pub mod math;
+pub mod norm;
+pub mod norm_batch;
+pub mod optim;
 pub mod parallel;
+pub mod plan;
+pub mod pool;
+pub mod random;
 pub mod raw;
+pub mod reduce;
+pub mod rnn;
+pub mod rowmath;
+pub mod scan;
+pub mod scratch;
+pub mod softmax;
+pub mod sort;
+
+#[cfg(test)]
+pub(crate) mod testutil;
 
 pub use raw::Raw;

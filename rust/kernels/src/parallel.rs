@@ -1,27 +1,33 @@
 //! The one thread pool. Work is cut into chunks whose bounds depend on the problem alone, so that results are
 //! bit-equal at any thread count.
+//!
+//! [`for_chunks`] is the only way in. Its caller works on the chunks itself; workers that come in time take some of
+//! them. A call made inside a chunk, from a second thread while a job runs, or in a forked child runs serially, with
+//! the same result. A panic inside a chunk goes on in the caller once no thread works on the job any more.
+
+mod futex;
+mod pool;
+mod threads;
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-static THREADS: AtomicUsize = AtomicUsize::new(0);
-
-/// Threads that work on one op: `set_num_threads`, else `RUSTNN_NUM_THREADS`, else what the machine grants.
-pub fn num_threads() -> usize {
-    match THREADS.load(Ordering::Relaxed) {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        n => n,
-    }
-}
-
-/// Sets the number of threads from now on (at least 1).
-pub fn set_num_threads(n: usize) {
-    THREADS.store(n.max(1), Ordering::Relaxed);
-}
+pub use threads::{num_threads, set_num_threads, threads_reason};
 
 /// Runs `f(0..chunks)`, each exactly once, on however many threads there are. `f` must not depend on who runs it.
+///
+/// A panic in `f` is carried to the caller; chunks not yet begun are then left out.
 pub fn for_chunks(chunks: usize, f: &(dyn Fn(usize) + Sync)) {
-    (0..chunks).for_each(f);
+    if chunks <= 1 {
+        if chunks == 1 {
+            f(0);
+        }
+        return;
+    }
+    let threads = num_threads().min(chunks);
+    if threads <= 1 || !pool::run(chunks, threads, f) {
+        (0..chunks).for_each(f);
+    }
 }
 
 /// Cuts `0..n` into ranges of `grain` (the last one shorter) and runs `f` on each.
@@ -33,7 +39,7 @@ pub fn for_range(n: usize, grain: usize, f: impl Fn(Range<usize>) + Sync) {
         }
         return;
     }
-    for_chunks(n.div_ceil(grain), &|i| f(i * grain..((i + 1) * grain).min(n)));
+    for_chunks(n.div_ceil(grain), &|i| f(i * grain..(i * grain).saturating_add(grain).min(n)));
 }
 
 /// Cuts `dst` into pieces of `grain` elements and runs `f(start, piece)` on each.
@@ -45,6 +51,34 @@ pub fn for_slices<T: Send>(dst: &mut [T], grain: usize, f: impl Fn(usize, &mut [
         let piece = unsafe { std::slice::from_raw_parts_mut(base.get().add(r.start), r.len()) };
         f(r.start, piece);
     });
+}
+
+static INTERRUPT: AtomicBool = AtomicBool::new(false);
+static INTERRUPT_HOOK: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Whether somebody asked to stop: long passes (the backward engine, between two nodes) look here and return
+/// `Error::Interrupted`. Asks the hook too, which rate-limits itself as it likes.
+pub fn interrupted() -> bool {
+    if INTERRUPT.load(Ordering::Relaxed) {
+        return true;
+    }
+    let hook = INTERRUPT_HOOK.load(Ordering::Acquire);
+    if hook.is_null() {
+        return false;
+    }
+    // SAFETY: only `set_interrupt_hook` stores here, and only a `fn() -> bool`.
+    let hook: fn() -> bool = unsafe { std::mem::transmute(hook) };
+    hook()
+}
+
+/// Sets or clears the flag that [`interrupted`] reads.
+pub fn set_interrupted(stop: bool) {
+    INTERRUPT.store(stop, Ordering::Relaxed);
+}
+
+/// Installs what [`interrupted`] asks besides its flag: the Python layer looks for pending signals there.
+pub fn set_interrupt_hook(hook: fn() -> bool) {
+    INTERRUPT_HOOK.store(hook as *mut (), Ordering::Release);
 }
 
 /// A pointer that chunks may share; whoever uses it promises to write disjoint places.
@@ -67,3 +101,6 @@ impl<T> SendPtr<T> {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests;

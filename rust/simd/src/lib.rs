@@ -5,6 +5,8 @@
 //! IEEE operations (fused multiply-adds where `mul_add` is written, nowhere else), all give the same bits.
 //! Hand-written micro-kernels (matrix products) live in [`arch`], the only home of intrinsics.
 
+pub mod arch;
+
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// An instruction set that kernels are compiled for.

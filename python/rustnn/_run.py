@@ -1,0 +1,385 @@
+"""Programs that say `import torch`: the imports answered with rustnn, and scripts run as Python runs them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from types import CodeType, ModuleType, TracebackType
+from typing import Any
+
+__all__ = ["install_as_torch", "run_code", "run_module", "run_script"]
+
+# What programs that ask for a version of PyTorch are told: the release whose behaviour is followed.
+TORCH_VERSION = "2.9.0+rustnn"
+TORCHVISION_VERSION = "0.24.0+rustnn"
+_ROOTS = {"torch": "rustnn", "torchvision": "rustnn.vision"}
+_VERSIONS = {"torch": TORCH_VERSION, "torchvision": TORCHVISION_VERSION}
+
+# Modules of PyTorch that libraries import at their top, mostly to ask for classes they then never meet. They can
+# be imported; what is taken from them fails by name when it is called.
+_PLACEHOLDERS = (
+    "torch._dynamo",
+    "torch._functorch",
+    "torch._inductor",
+    "torch._lowrank",
+    "torch._prims_common",
+    "torch._subclasses",
+    "torch.ao",
+    "torch.distributed",
+    "torch.distributions",
+    "torch.export",
+    "torch.fft",
+    "torch.futures",
+    "torch.fx",
+    "torch.library",
+    "torch.masked",
+    "torch.nested",
+    "torch.nn.attention",
+    "torch.nn.intrinsic",
+    "torch.nn.parallel",
+    "torch.nn.quantized",
+    "torch.nn.utils.parametrizations",
+    "torch.nn.utils.stateless",
+    "torch.onnx",
+    "torch.overrides",
+    "torch.package",
+    "torch.profiler",
+    "torch.quantization",
+    "torch.sparse",
+    "torch.utils._pytree",
+    "torch.utils._python_dispatch",
+    "torch.utils.cpp_extension",
+    "torch.utils.flop_counter",
+    "torch.utils.mobile_optimizer",
+    "torch.utils.tensorboard",
+    "torchvision.extension",
+    "torchvision.io",
+    "torchvision.ops",
+    "torchvision.tv_tensors",
+    "torchvision.utils",
+)
+
+
+class _MissingMeta(type):
+    """A class that stands for something PyTorch has and rustnn has not."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(_why(f"{cls.__qualname__}.{name}"))
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        # A decorator used without arguments at import time passes its function through.
+        if cls.__dict__.get("_missing") and len(args) == 1 and not kwargs and isinstance(args[0], _FUNCTION):
+            return args[0]
+        if cls.__dict__.get("_missing"):
+            raise NotImplementedError(_why(cls.__qualname__))
+        return super().__call__(*args, **kwargs)
+
+
+_FUNCTION = type(lambda: None)
+
+
+def _why(what: str) -> str:
+    return (
+        f"rustnn does not have PyTorch's {what}.\n"
+        "  Write it with the operations that exist (dir(torch) lists them), or run this part with PyTorch."
+    )
+
+
+def _missing_class(full_name: str) -> type:
+    short = full_name.rsplit(".", 1)[-1]
+    return _MissingMeta(short, (), {"__qualname__": full_name, "__module__": "torch", "_missing": True})
+
+
+class _Placeholder(ModuleType):
+    """A module of PyTorch that rustnn lacks: importable, its names fail when used."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, f"PyTorch's {name}, which rustnn does not have.")
+        self.__path__: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        value = _missing_class(f"{self.__name__}.{name}")
+        setattr(self, name, value)
+        return value
+
+
+class _Facade(ModuleType):
+    """`torch` itself: rustnn's names, with a version that programs written for PyTorch understand."""
+
+    def __init__(self, name: str, target: ModuleType) -> None:
+        super().__init__(name, target.__doc__)
+        self.__dict__["_target"] = target
+        for key, value in vars(target).items():
+            if not (key.startswith("__") and key.endswith("__")):
+                self.__dict__[key] = value
+        self.__dict__["__file__"] = target.__file__
+        self.__dict__["__path__"] = list(getattr(target, "__path__", []))
+        self.__dict__["__all__"] = list(getattr(target, "__all__", []))
+        from rustnn.torch_version import TorchVersion
+
+        self.__dict__["__version__"] = TorchVersion(_VERSIONS[name])
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            value = getattr(self._target, name)
+        except AttributeError as error:
+            full = f"{self.__name__}.{name}"
+            if full in sys.modules:
+                return sys.modules[full]
+            raise AttributeError(str(error).replace("module 'rustnn", f"module '{self.__name__}", 1)) from None
+        return value
+
+    def __dir__(self) -> list[str]:
+        return sorted({*self.__dict__, *dir(self._target)})
+
+
+def _mapped(name: str) -> str | None:
+    root, _, rest = name.partition(".")
+    if root not in _ROOTS:
+        return None
+    return _ROOTS[root] + ("." + rest if rest else "")
+
+
+class _Loader(importlib.abc.Loader):
+    def __init__(self, target: str | None) -> None:
+        self.target = target
+        self.former: Any = None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        if self.target is None:
+            return _Placeholder(spec.name)
+        module = importlib.import_module(self.target)
+        if spec.name in _ROOTS:
+            return _Facade(spec.name, module)
+        self.former = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        # The import system has given a module that exists already a new spec: its own comes back.
+        if self.former is not None:
+            module.__spec__ = self.former
+
+
+class _Distribution(importlib.metadata.Distribution):
+    """What `importlib.metadata.version("torch")` reads."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def read_text(self, filename: str) -> str | None:
+        if filename == "METADATA":
+            return f"Metadata-Version: 2.1\nName: {self._name}\nVersion: {_VERSIONS[self._name]}\n"
+        return None
+
+    def locate_file(self, path: Any) -> Any:
+        import pathlib
+
+        return pathlib.Path(__file__).parent / path
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Answers imports of torch and torchvision, before any installed PyTorch is found."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        mapped = _mapped(fullname)
+        if mapped is None:
+            return None
+        if fullname in _ROOTS or mapped in sys.modules or _exists(mapped):
+            # Every module may be asked for parts of its own, so all are packages.
+            spec = importlib.machinery.ModuleSpec(fullname, _Loader(mapped), is_package=True)
+            spec.origin = "rustnn"
+            return spec
+        if any(fullname == name or fullname.startswith(name + ".") for name in _PLACEHOLDERS):
+            return importlib.machinery.ModuleSpec(fullname, _Loader(None), is_package=True)
+        raise ModuleNotFoundError(
+            f"No module named {fullname!r}: rustnn answers for torch and torchvision here, and does not have this "
+            "part of them.\n  Leave the import out, or run this program with PyTorch.",
+            name=fullname,
+        )
+
+    def find_distributions(self, context: Any = None) -> Iterable[importlib.metadata.Distribution]:
+        return self._distributions(context)
+
+    @staticmethod
+    def _distributions(context: Any) -> Iterator[importlib.metadata.Distribution]:
+        name = getattr(context, "name", None)
+        if name in _VERSIONS:
+            yield _Distribution(name)
+
+
+def _exists(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ModuleNotFoundError, ValueError, AttributeError):
+        return False
+
+
+def install_as_torch() -> None:
+    """From now on `import torch` and `import torchvision`, and their parts, give rustnn's modules.
+
+    For programs and released packages written for PyTorch. `torch.__version__` then looks like a version of
+    PyTorch ("2.9.0+rustnn"); `rustnn.__version__` stays its own. Processes started by `multiprocessing` inherit it.
+
+    Raises:
+        RuntimeError: PyTorch itself has been imported already.
+
+    Example::
+
+        >>> import rustnn
+        >>> rustnn.install_as_torch()
+        >>> import torch
+        >>> torch.tensor([1.0])
+        tensor([1.])
+    """
+    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        return
+    present = sys.modules.get("torch")
+    if present is not None and not isinstance(present, _Facade):
+        raise RuntimeError(
+            f"PyTorch itself is imported already, from {getattr(present, '__file__', '?')}: call "
+            "rustnn.install_as_torch() before anything imports torch"
+        )
+    sys.meta_path.insert(0, _Finder())
+    _teach_processes()
+
+
+def _teach_processes() -> None:
+    """Makes processes that multiprocessing starts afresh install the finder before they import the program."""
+    import multiprocessing
+    import multiprocessing.spawn as spawn
+
+    command_line = spawn.get_command_line
+
+    def get_command_line(**kwargs: Any) -> list[str]:
+        parts = command_line(**kwargs)
+        start = "from multiprocessing.spawn import"
+        return [p.replace(start, f"import rustnn; rustnn.install_as_torch(); {start}", 1) for p in parts]
+
+    spawn.get_command_line = get_command_line
+    if hasattr(multiprocessing, "set_forkserver_preload"):
+        multiprocessing.set_forkserver_preload(["__main__", "rustnn._as_torch"])
+
+
+def _visible(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback without the frames of this file, as Python itself would show it."""
+    here = __file__
+    while trace is not None and trace.tb_frame.f_code.co_filename in (here, __file__.replace("_run", "__main__")):
+        trace = trace.tb_next
+    return trace
+
+
+def _execute(code: CodeType, namespace: dict[str, Any]) -> int:
+    """Runs the program's code; the exit status, with what Python does at an exception."""
+    try:
+        exec(code, namespace)
+    except SystemExit:
+        raise
+    except KeyboardInterrupt as error:
+        sys.excepthook(type(error), error.with_traceback(_visible(error.__traceback__)), error.__traceback__)
+        _die_by_interrupt()
+        return 130
+    except BaseException as error:
+        trace = _visible(error.__traceback__)
+        error.__traceback__ = trace
+        sys.excepthook(type(error), error, trace)
+        return 1
+    return 0
+
+
+def _die_by_interrupt() -> None:
+    """Ends as Python does on Ctrl-C: by the signal, so that a shell's loop stops too."""
+    import signal
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _main_module(path: str | None) -> dict[str, Any]:
+    module = ModuleType("__main__")
+    module.__dict__["__builtins__"] = __import__("builtins")
+    module.__dict__["__annotations__"] = {}
+    module.__spec__ = None
+    if path is not None:
+        module.__file__ = path
+        module.__dict__["__cached__"] = None
+        module.__loader__ = importlib.machinery.SourceFileLoader("__main__", path)
+    sys.modules["__main__"] = module
+    return module.__dict__
+
+
+def run_script(path: str, arguments: Sequence[str]) -> int:
+    """Runs a Python file as `python path arguments...` does, its `import torch` answered by rustnn.
+
+    Returns:
+        the exit status; `SystemExit` passes through.
+    """
+    install_as_torch()
+    sys.argv = [path, *arguments]
+    if os.path.isdir(path) or path.endswith((".zip", ".pyz")):
+        import runpy
+
+        sys.path[0] = path
+        runpy.run_path(path, run_name="__main__")
+        return 0
+    sys.path[0] = os.path.dirname(os.path.realpath(path))
+    try:
+        with open(path, "rb") as file:
+            source = file.read()
+    except OSError as error:
+        print(f"rustnn: can't open file {os.path.abspath(path)!r}: [Errno {error.errno}] {error.strerror}",
+              file=sys.stderr)
+        return 2
+    namespace = _main_module(path)
+    try:
+        code = compile(source, path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        error.__traceback__ = None
+        sys.excepthook(type(error), error, None)
+        return 1
+    return _execute(code, namespace)
+
+
+def run_code(source: str, arguments: Sequence[str]) -> int:
+    """Runs a string as `python -c source arguments...` does."""
+    install_as_torch()
+    sys.argv = ["-c", *arguments]
+    sys.path[0] = ""
+    namespace = _main_module(None)
+    try:
+        code = compile(source, "<string>", "exec", dont_inherit=True)
+    except SyntaxError as error:
+        error.__traceback__ = None
+        sys.excepthook(type(error), error, None)
+        return 1
+    return _execute(code, namespace)
+
+
+def run_module(name: str, arguments: Sequence[str]) -> int:
+    """Runs a module as `python -m name arguments...` does."""
+    import runpy
+
+    install_as_torch()
+    sys.argv = [name, *arguments]
+    sys.path[0] = os.getcwd()
+    try:
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+    except ImportError as error:
+        if getattr(error, "name", None) not in (name, None) or not str(error).startswith("No module named"):
+            raise
+        print(f"rustnn: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,25 @@
+"""`torch.xpu`: there is no such device."""
+
+from __future__ import annotations
+
+__all__ = ["device_count", "empty_cache", "is_available", "manual_seed", "synchronize"]
+
+
+def is_available() -> bool:
+    return False
+
+
+def device_count() -> int:
+    return 0
+
+
+def manual_seed(seed: int) -> None:
+    """Nothing to seed."""
+
+
+def synchronize() -> None:
+    """Nothing to wait for."""
+
+
+def empty_cache() -> None:
+    """Nothing to give back."""

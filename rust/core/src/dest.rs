@@ -1,0 +1,31 @@
+//! Where the next pointwise result should go: how `x.add_(y)` and `out=` reach the kernel without a copy.
+//!
+//! The binder offers a destination only for ops marked DIRECT (whose result is one pointwise kernel's) and only when no
+//! graph is recorded; the pointwise driver takes it if shape and dtype fit. Nobody else may take it.
+
+use crate::tensor::Tensor;
+use rustnn_base::DType;
+use std::cell::Cell;
+
+thread_local! {
+    static DEST: Cell<Option<Tensor>> = const { Cell::new(None) };
+}
+
+/// Runs `f` with `dst` on offer.
+pub fn offer<R>(dst: &Tensor, f: impl FnOnce() -> R) -> R {
+    struct Clear;
+    impl Drop for Clear {
+        fn drop(&mut self) {
+            DEST.take();
+        }
+    }
+    DEST.set(Some(dst.clone()));
+    let _clear = Clear;
+    f()
+}
+
+/// The destination on offer, if it has this shape and dtype. It may be one of the operands itself.
+#[must_use]
+pub fn take(shape: &[usize], dtype: DType) -> Option<Tensor> {
+    DEST.take().filter(|d| d.dtype() == dtype && d.shape() == shape)
+}

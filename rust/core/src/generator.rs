@@ -1,0 +1,39 @@
+//! A random generator that Python objects and ops share, and the default one.
+
+use parking_lot::Mutex;
+use rustnn_kernels::random;
+use std::sync::{Arc, LazyLock};
+
+/// Handle on a generator: cloning it shares its state.
+#[derive(Clone)]
+pub struct Generator(Arc<Mutex<random::Generator>>);
+
+/// What a fresh `Generator()` starts with.
+pub const DEFAULT_SEED: u64 = 67_280_421_310_721;
+
+impl std::fmt::Debug for Generator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Generator")
+    }
+}
+
+impl Generator {
+    /// One of its own, seeded.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Generator(Arc::new(Mutex::new(random::Generator::new(seed))))
+    }
+
+    /// Runs `f` on the generator, alone.
+    pub fn with<R>(&self, f: impl FnOnce(&mut random::Generator) -> R) -> R {
+        f(&mut self.0.lock())
+    }
+}
+
+static DEFAULT: LazyLock<Generator> = LazyLock::new(|| Generator::new(DEFAULT_SEED));
+
+/// The one that draws use when none is given.
+#[must_use]
+pub fn default_generator() -> &'static Generator {
+    &DEFAULT
+}

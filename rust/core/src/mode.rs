@@ -1,0 +1,83 @@
+//! Thread-local switches (grad mode, inference mode, anomaly mode) and the process-wide default dtype.
+
+use rustnn_base::DType;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+thread_local! {
+    static GRAD: Cell<bool> = const { Cell::new(true) };
+    static INFERENCE: Cell<bool> = const { Cell::new(false) };
+    static ANOMALY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether ops record a graph on this thread.
+#[inline]
+#[must_use]
+pub fn grad_enabled() -> bool {
+    GRAD.get()
+}
+
+/// Switches recording; returns what was.
+pub fn set_grad_enabled(on: bool) -> bool {
+    GRAD.replace(on)
+}
+
+/// Whether this thread is in inference mode (no graph, no view tracking).
+#[inline]
+#[must_use]
+pub fn inference_mode() -> bool {
+    INFERENCE.get()
+}
+
+/// Switches inference mode; returns what was.
+pub fn set_inference_mode(on: bool) -> bool {
+    INFERENCE.replace(on)
+}
+
+/// Whether nodes keep the place where their forward ran.
+#[inline]
+#[must_use]
+pub fn anomaly() -> bool {
+    ANOMALY.get()
+}
+
+/// Switches anomaly mode; returns what was.
+pub fn set_anomaly(on: bool) -> bool {
+    ANOMALY.replace(on)
+}
+
+/// Sets grad mode until dropped, also when unwinding.
+pub struct GradGuard(bool);
+
+impl GradGuard {
+    #[must_use]
+    pub fn new(on: bool) -> Self {
+        GradGuard(set_grad_enabled(on))
+    }
+}
+
+impl Drop for GradGuard {
+    fn drop(&mut self) {
+        set_grad_enabled(self.0);
+    }
+}
+
+/// Runs `f` without recording.
+pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
+    let _guard = GradGuard::new(false);
+    f()
+}
+
+static DEFAULT: AtomicU8 = AtomicU8::new(DType::F32 as u8);
+
+/// The dtype of new float tensors.
+#[must_use]
+pub fn default_dtype() -> DType {
+    let d = DEFAULT.load(Ordering::Relaxed);
+    DType::ALL[d as usize]
+}
+
+/// Sets the dtype of new float tensors (the caller has checked that it is a float).
+pub fn set_default_dtype(d: DType) {
+    DEFAULT.store(d as u8, Ordering::Relaxed);
+}

@@ -1,0 +1,285 @@
+//! The convolution engine: output channels times vectors of outputs, reading a padded block of the input in place.
+//!
+//! No matrix of patches is built: each tap is a constant offset into the block ([`Window`]), the weights are packed
+//! once. The forward pass runs it once; the input gradient once per residue of the stride.
+
+use super::window::{AxisRun, Window};
+use crate::gemm::blocked::Gemm;
+use crate::gemm::pack::panel_start;
+use crate::parallel::{SendPtr, for_range};
+use crate::scratch;
+use rustnn_base::{Error, Result};
+use rustnn_simd::Isa;
+use rustnn_simd::arch::{Add, ConvArgs};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Steps per block of the sum, in whole channels; the same for every instruction set.
+const STEPS: usize = 288;
+/// Values of a chunk's input block, about: half of L2 in f32.
+const BLOCK: usize = 64 << 10;
+/// Multiplications worth handing to another thread.
+const WORK: usize = 400_000;
+
+/// One pass: `dst[n, g, m, q] = bias[g, m] + sum over c, taps of weight * src[n, g, c, q * step + tap]`.
+pub struct Pass<'a, T> {
+    pub batch: usize,
+    pub groups: usize,
+    pub cin: usize,
+    pub cout: usize,
+    pub src: *const T,
+    pub source: [usize; 3],
+    pub dst: *mut T,
+    pub target: [usize; 3],
+    pub axes: [AxisRun; 3],
+    /// Weight of (group, output channel, input channel, kernel index per axis).
+    pub weight: &'a (dyn Fn(usize, usize, usize, [usize; 3]) -> T + Sync),
+    /// `groups * cout` values or null.
+    pub bias: *const T,
+}
+
+/// A vector of outputs: where it reads relative to the block, where it writes in its plane, how many values count.
+struct Lane {
+    src: u32,
+    dst: usize,
+    lanes: u32,
+}
+
+/// Outputs `from..to` per axis, cut into vectors.
+struct Part {
+    from: [usize; 3],
+    to: [usize; 3],
+    vectors: Vec<Lane>,
+}
+
+/// Cuts the outputs into parts along the outermost axis that has more than one.
+fn parts<T>(p: &Pass<T>, window_rows: impl Fn(usize) -> usize, per_output: usize) -> (usize, usize) {
+    let axis = if p.axes[0].n > 1 { 0 } else { 1 };
+    let n = p.axes[axis].n;
+    let items = p.batch * p.groups;
+    let total: usize = p.axes.iter().map(|a| a.n).product::<usize>().saturating_mul(per_output);
+    // Enough parts for 16 chunks if there is work for them, and small enough for the cache.
+    let for_threads = 16usize.div_ceil(items.max(1)).min((total / WORK).max(1)).min(n);
+    let mut rows = n.div_ceil(for_threads);
+    while rows > 1 && window_rows(rows) > BLOCK {
+        rows = rows.div_ceil(2);
+    }
+    (axis, rows)
+}
+
+/// Runs a pass.
+///
+/// # Safety
+/// `src` has `batch * groups * cin` planes of `source`, `dst` `batch * groups * cout` planes of `target`, `bias` is null
+/// or has a value per output channel; the CPU has `isa`; nobody else touches `dst`.
+pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
+    let micro = T::micro(isa);
+    let lanes = micro.conv_lanes;
+    let taps: usize = p.axes.iter().map(|a| a.taps.len()).product();
+    let outputs: usize = p.axes.iter().map(|a| a.n).product();
+    if p.batch == 0 || p.groups == 0 || p.cout == 0 || outputs == 0 {
+        return Ok(());
+    }
+    let k = p.cin * taps;
+    let per_output = p.cout.saturating_mul(k).max(1);
+    let whole: [usize; 3] = std::array::from_fn(|d| p.axes[d].n);
+    let (axis, rows) = parts(
+        p,
+        |rows| {
+            let mut most = whole;
+            most[if p.axes[0].n > 1 { 0 } else { 1 }] = rows;
+            Window::new(p.axes.clone(), p.source, most, lanes).map_or(usize::MAX, |w| w.len(p.cin, lanes))
+        },
+        per_output,
+    );
+    let mut most = whole;
+    most[axis] = rows;
+    let window = Window::new(p.axes.clone(), p.source, most, lanes)?;
+    if window.len(p.cin, lanes) > u32::MAX as usize {
+        return Err(Error::Runtime("this convolution's input block is too large".into()));
+    }
+
+    // Offsets of all taps, channel by channel, then kernel order.
+    let mut offsets: Vec<u32> = Vec::with_capacity(k);
+    let mut kernel: Vec<[usize; 3]> = Vec::with_capacity(taps);
+    for c in 0..p.cin {
+        for d in 0..p.axes[0].taps.len() {
+            for h in 0..p.axes[1].taps.len() {
+                for w in 0..p.axes[2].taps.len() {
+                    offsets.push((c * window.plane + window.tap(d, h, w)) as u32);
+                    if c == 0 {
+                        kernel.push([p.axes[0].taps[d].0, p.axes[1].taps[h].0, p.axes[2].taps[w].0]);
+                    }
+                }
+            }
+        }
+    }
+    let parts: Vec<Part> = (0..whole[axis].div_ceil(rows))
+        .map(|i| {
+            let (mut from, mut to) = ([0; 3], whole);
+            from[axis] = i * rows;
+            to[axis] = ((i + 1) * rows).min(whole[axis]);
+            let mut vectors = Vec::new();
+            for d in from[0]..to[0] {
+                for h in from[1]..to[1] {
+                    let line = ((p.axes[0].dst_start + d * p.axes[0].dst_step) * p.target[1]
+                        + p.axes[1].dst_start
+                        + h * p.axes[1].dst_step)
+                        * p.target[2]
+                        + p.axes[2].dst_start;
+                    let mut w = 0;
+                    while w < whole[2] {
+                        vectors.push(Lane {
+                            src: window.base(d - from[0], h - from[1], w) as u32,
+                            dst: line + w * p.axes[2].dst_step,
+                            lanes: lanes.min(whole[2] - w) as u32,
+                        });
+                        w += lanes;
+                    }
+                }
+            }
+            Part { from, to, vectors }
+        })
+        .collect();
+
+    let panels = p.cout.div_ceil(6);
+    let tallest = p.cout.div_ceil(panels);
+    let width = micro.conv[tallest - 1].len();
+    let block = (STEPS / taps.max(1)).max(1) * taps.max(1);
+    let failed = AtomicBool::new(false);
+    scratch::with(p.groups * p.cout * k, |packed: *mut T| {
+        // Pack: per group, per block of steps, per panel of channels, step by step.
+        let mut at = packed;
+        for g in 0..p.groups {
+            let mut k0 = 0;
+            while k0 < k {
+                let kc = block.min(k - k0);
+                for q in 0..panels {
+                    let (m0, m1) = (panel_start(q, panels, p.cout), panel_start(q + 1, panels, p.cout));
+                    for t in k0..k0 + kc {
+                        for m in m0..m1 {
+                            // SAFETY: exactly `groups * cout * k` values are written in turn.
+                            unsafe {
+                                *at = (p.weight)(g, m, t / taps, kernel[t % taps]);
+                                at = at.add(1);
+                            }
+                        }
+                    }
+                }
+                k0 += kc;
+            }
+        }
+        let (src, dst) = (SendPtr(p.src.cast_mut()), SendPtr(p.dst));
+        let (packed, bias) = (SendPtr(packed), SendPtr(p.bias.cast_mut()));
+        let (in_plane, out_plane): (usize, usize) = (p.source.iter().product(), p.target.iter().product());
+        let (cin, cout, groups, dst_step) = (p.cin, p.cout, p.groups, p.axes[2].dst_step);
+        let has_bias = !p.bias.is_null();
+        let (window, offsets, parts, failed) = (&window, &offsets, &parts, &failed);
+        let work = (outputs / parts.len()).max(1).saturating_mul(per_output);
+        for_range(p.batch * groups * parts.len(), (WORK / work.max(1)).max(1), |range| {
+            let done = scratch::with(window.len(cin, lanes), |buffer: *mut T| {
+                for i in range {
+                    let (item, part) = (i / parts.len(), &parts[i % parts.len()]);
+                    let g = item % groups;
+                    // SAFETY: planes of this item; the window's room was reserved.
+                    unsafe {
+                        if k > 0 {
+                            window.fill(src.get().add(item * cin * in_plane), cin, part.from, part.to, buffer, lanes);
+                        }
+                    }
+                    let out = dst.get().wrapping_add(item * cout * out_plane);
+                    let mut k0 = 0;
+                    // An empty sum still writes its bias or zero.
+                    while k0 < k || (k == 0 && k0 == 0) {
+                        let kc = block.min(k - k0);
+                        let first = k0 == 0;
+                        for vectors in part.vectors.chunks(width) {
+                            let n = vectors.len();
+                            let mut from = [std::ptr::null::<T>(); 8];
+                            let mut to = [std::ptr::null_mut::<T>(); 8];
+                            let mut count = [0u32; 8];
+                            for (j, v) in vectors.iter().enumerate() {
+                                from[j] = buffer.wrapping_add(v.src as usize);
+                                to[j] = out.wrapping_add(v.dst);
+                                count[j] = v.lanes;
+                            }
+                            for q in 0..panels {
+                                let (m0, m1) = (panel_start(q, panels, cout), panel_start(q + 1, panels, cout));
+                                let bias = bias.get().wrapping_add(g * cout + m0).cast_const();
+                                let add = match (first, has_bias) {
+                                    (true, false) => Add::Nothing,
+                                    (true, true) => Add::PerRow,
+                                    (false, _) => Add::Dst,
+                                };
+                                let mut args = ConvArgs {
+                                    k: kc,
+                                    a: packed.get().wrapping_add(g * cout * k + k0 * cout + m0 * kc).cast_const(),
+                                    off: offsets.as_ptr().wrapping_add(k0),
+                                    src: from.as_ptr(),
+                                    dst: std::ptr::null(),
+                                    lanes: count.as_ptr(),
+                                    ms: out_plane,
+                                    add,
+                                    bias,
+                                };
+                                let kernel = micro.conv[m1 - m0 - 1][n - 1];
+                                if dst_step == 1 {
+                                    let rows: [*mut T; 8] = std::array::from_fn(|j| to[j].wrapping_add(m0 * out_plane));
+                                    args.dst = rows.as_ptr();
+                                    // SAFETY: taps stay within the window (its room includes a vector past the end),
+                                    // the stores within this item's output planes, which no other chunk writes.
+                                    unsafe { kernel(&args) };
+                                } else {
+                                    // SAFETY: as above; `scatter` writes the places of the same outputs.
+                                    unsafe {
+                                        let (rows, shift) = (m1 - m0, m0 * out_plane);
+                                        scatter(kernel, args, &to[..n], &count, rows, shift, out_plane, dst_step, lanes);
+                                    }
+                                }
+                            }
+                        }
+                        k0 += kc.max(1);
+                    }
+                }
+            });
+            if done.is_err() {
+                failed.store(true, Ordering::Relaxed);
+            }
+        });
+    })?;
+    if failed.load(Ordering::Relaxed) {
+        return Err(Error::OutOfMemory((window.len(p.cin, lanes) * size_of::<T>()) as u64));
+    }
+    Ok(())
+}
+
+/// A tile whose outputs lie `step` apart: computed aside, then written one by one.
+///
+/// # Safety
+/// As the kernel's; `to[j] + shift + i * plane + x * step` are places to write for every counted lane `x`.
+unsafe fn scatter<T: Gemm>(
+    kernel: rustnn_simd::arch::ConvFn<T>, mut args: ConvArgs<T>, to: &[*mut T], count: &[u32; 8], rows: usize, shift: usize,
+    plane: usize, step: usize, lanes: usize,
+) {
+    let mut tile = [T::ZERO; 128];
+    let add = args.add;
+    let base = tile.as_mut_ptr();
+    let aside: [*mut T; 8] = std::array::from_fn(|j| base.wrapping_add(j * lanes));
+    args.dst = aside.as_ptr();
+    args.ms = to.len() * lanes;
+    if add == Add::Dst {
+        args.add = Add::Nothing;
+    }
+    // SAFETY: the tile holds rows x vectors x lanes values (at most 12 vectors of 8); the rest by the contract.
+    unsafe {
+        kernel(&args);
+        for (j, &to) in to.iter().enumerate() {
+            for i in 0..rows {
+                for x in 0..count[j] as usize {
+                    let v = *base.add(i * args.ms + j * lanes + x);
+                    let c = to.add(shift + i * plane + x * step);
+                    *c = if add == Add::Dst { *c + v } else { v };
+                }
+            }
+        }
+    }
+}

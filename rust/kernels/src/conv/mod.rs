@@ -1,0 +1,210 @@
+//! Convolutions of one to three dimensions, any stride, padding, dilation and groups, on contiguous `[N, C, ..]`.
+//!
+//! [`forward`], [`grad_input`] (which is also the transposed convolution) and [`grad_weight`] all read a small padded
+//! copy of the rows they need ([`window`]); no matrix of patches is built and no layout is changed.
+
+mod direct;
+mod geometry;
+#[cfg(test)]
+mod tests;
+mod weight;
+mod window;
+
+use crate::gemm::blocked::Gemm;
+use crate::{Raw, scratch};
+use direct::Pass;
+pub use geometry::{Axis, ConvParams, Geometry};
+use rustnn_base::{DType, Float, Result, bf16, f16, not_implemented, runtime_error};
+use rustnn_simd::{Isa, isa};
+use window::AxisRun;
+
+/// Which outputs along one axis a forward pass computes: all of them.
+fn whole_axis(a: &Axis) -> AxisRun {
+    AxisRun {
+        n: a.output,
+        step: a.stride,
+        taps: (0..a.kernel).map(|t| (t, (t * a.dilation) as isize - a.padding as isize)).collect(),
+        dst_start: 0,
+        dst_step: 1,
+    }
+}
+
+/// The inputs along one axis that are `phase` modulo the stride, as outputs of a pass over the gradient.
+fn phase_axis(a: &Axis, phase: usize) -> AxisRun {
+    let s = a.stride as isize;
+    let taps = (0..a.kernel)
+        .filter_map(|t| {
+            let e = (phase + a.padding) as isize - (t * a.dilation) as isize;
+            (e.rem_euclid(s) == 0).then(|| (t, e.div_euclid(s)))
+        })
+        .collect();
+    let n = a.input.saturating_sub(phase).div_ceil(a.stride);
+    AxisRun { n, step: 1, taps, dst_start: phase, dst_step: a.stride }
+}
+
+/// A convolution with one tap, no stride and no padding needs no rows: its plane is one long line.
+fn flatten(mut geo: Geometry) -> Geometry {
+    if geo.axes.iter().all(|a| a.kernel == 1 && a.stride == 1 && a.padding == 0 && a.input == a.output) {
+        let plane = geo.in_plane();
+        geo.axes[0] = Axis { input: 1, output: 1, ..geo.axes[0] };
+        geo.axes[1] = geo.axes[0];
+        geo.axes[2] = Axis { input: plane, output: plane, ..geo.axes[2] };
+    }
+    geo
+}
+
+fn sizes(geo: &Geometry, f: impl Fn(&Axis) -> usize) -> [usize; 3] {
+    std::array::from_fn(|d| f(&geo.axes[d]))
+}
+
+fn forward_of<T: Gemm>(geo: Geometry, x: &[T], w: &[T], bias: Option<&[T]>, out: &mut [T], isa: Isa) -> Result<()> {
+    let geo = flatten(geo);
+    let (cin, cout, taps) = (geo.cin, geo.cout, geo.taps());
+    let kernel = sizes(&geo, |a| a.kernel);
+    let pass = Pass {
+        batch: geo.batch,
+        groups: geo.groups,
+        cin,
+        cout,
+        src: x.as_ptr(),
+        source: sizes(&geo, |a| a.input),
+        dst: out.as_mut_ptr(),
+        target: sizes(&geo, |a| a.output),
+        axes: std::array::from_fn(|d| whole_axis(&geo.axes[d])),
+        weight: &|g, m, c, t| w[((g * cout + m) * cin + c) * taps + (t[0] * kernel[1] + t[1]) * kernel[2] + t[2]],
+        bias: bias.map_or(std::ptr::null(), <[T]>::as_ptr),
+    };
+    // SAFETY: `Geometry::new` checked the sizes against the shapes the slices came with.
+    unsafe { direct::run(&pass, isa) }
+}
+
+fn grad_input_of<T: Gemm>(geo: Geometry, dy: &[T], w: &[T], bias: Option<&[T]>, dx: &mut [T], isa: Isa) -> Result<()> {
+    let geo = flatten(geo);
+    let (cin, cout, taps) = (geo.cin, geo.cout, geo.taps());
+    let kernel = sizes(&geo, |a| a.kernel);
+    let [sd, sh, sw] = sizes(&geo, |a| a.stride);
+    for i in 0..sd.saturating_mul(sh).saturating_mul(sw) {
+        let phase = [i / (sh * sw), i / sw % sh, i % sw];
+        if (0..3).any(|d| phase[d] >= geo.axes[d].input) {
+            continue;
+        }
+        let pass = Pass {
+            batch: geo.batch,
+            groups: geo.groups,
+            cin: cout,
+            cout: cin,
+            src: dy.as_ptr(),
+            source: sizes(&geo, |a| a.output),
+            dst: dx.as_mut_ptr(),
+            target: sizes(&geo, |a| a.input),
+            axes: std::array::from_fn(|d| phase_axis(&geo.axes[d], phase[d])),
+            weight: &|g, m, c, t| w[((g * cout + c) * cin + m) * taps + (t[0] * kernel[1] + t[1]) * kernel[2] + t[2]],
+            bias: bias.map_or(std::ptr::null(), <[T]>::as_ptr),
+        };
+        // SAFETY: as in `forward_of`.
+        unsafe { direct::run(&pass, isa)? };
+    }
+    Ok(())
+}
+
+fn grad_weight_of<T: Gemm>(geo: Geometry, dy: &[T], x: &[T], dw: &mut [T], isa: Isa) -> Result<()> {
+    let geo = flatten(geo);
+    let axes = std::array::from_fn(|d| whole_axis(&geo.axes[d]));
+    // SAFETY: as in `forward_of`.
+    unsafe { weight::grad_weight(&geo, axes, dy.as_ptr(), x.as_ptr(), dw.as_mut_ptr(), isa) }
+}
+
+/// Runs `$body` with the operands as f32 or f64 slices; 16-bit ones are widened first and the result rounded once.
+macro_rules! by_dtype {
+    ($dst:ident, [$($src:ident),*], $bias:expr, |$d:ident, $b:ident| $body:expr) => {
+        match $dst.dtype() {
+            DType::F32 => {
+                $(let $src = $src.slice::<f32>()?;)*
+                let $b: Option<&[f32]> = match $bias { Some(b) => Some(b.slice::<f32>()?), None => None };
+                let $d = $dst.slice_mut::<f32>()?;
+                $body
+            }
+            DType::F64 => {
+                $(let $src = $src.slice::<f64>()?;)*
+                let $b: Option<&[f64]> = match $bias { Some(b) => Some(b.slice::<f64>()?), None => None };
+                let $d = $dst.slice_mut::<f64>()?;
+                $body
+            }
+            DType::BF16 => {
+                $(let $src = widen($src.slice::<bf16>()?); let $src = &$src[..];)*
+                let wide = match $bias { Some(b) => Some(widen(b.slice::<bf16>()?)), None => None };
+                let $b: Option<&[f32]> = wide.as_deref();
+                rounded($dst.slice_mut::<bf16>()?, |$d: &mut [f32]| $body)
+            }
+            DType::F16 => {
+                $(let $src = widen($src.slice::<f16>()?); let $src = &$src[..];)*
+                let wide = match $bias { Some(b) => Some(widen(b.slice::<f16>()?)), None => None };
+                let $b: Option<&[f32]> = wide.as_deref();
+                rounded($dst.slice_mut::<f16>()?, |$d: &mut [f32]| $body)
+            }
+            other => Err(not_implemented!("convolution is not implemented for '{}'", other.torch_name())),
+        }
+    };
+}
+
+fn widen<T: Float>(x: &[T]) -> Vec<f32> {
+    x.iter().map(|v| v.to_f32()).collect()
+}
+
+fn rounded<T: Float>(dst: &mut [T], f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
+    scratch::with(dst.len(), |wide: *mut f32| {
+        // SAFETY: the scratch block has that many values; they are set to zero before they are read.
+        let wide = unsafe {
+            std::ptr::write_bytes(wide, 0, dst.len());
+            std::slice::from_raw_parts_mut(wide, dst.len())
+        };
+        f(wide)?;
+        dst.iter_mut().zip(wide.iter()).for_each(|(d, &v)| *d = T::from_f32(v));
+        Ok(())
+    })?
+}
+
+fn bias_fits(bias: Option<Raw>, channels: usize) -> Result<()> {
+    match bias {
+        Some(b) if b.numel() != channels => {
+            Err(runtime_error!("a bias of {} values for {channels} channels", b.numel()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `out = conv(input, weight) + bias`; all contiguous, shapes as [`Geometry::new`] wants them.
+pub fn forward(input: Raw, weight: Raw, bias: Option<Raw>, out: Raw, p: &ConvParams) -> Result<()> {
+    let geo = Geometry::new(input.shape(), weight.shape(), out.shape(), p)?;
+    bias_fits(bias, geo.groups * geo.cout)?;
+    by_dtype!(out, [input, weight], bias, |d, b| forward_of(geo, input, weight, b, d, isa()))
+}
+
+/// The gradient of [`forward`]'s input for the gradient of its output (plus a bias per input channel): the transposed
+/// convolution.
+pub fn grad_input(grad_out: Raw, weight: Raw, bias: Option<Raw>, grad_in: Raw, p: &ConvParams) -> Result<()> {
+    let geo = Geometry::new(grad_in.shape(), weight.shape(), grad_out.shape(), p)?;
+    bias_fits(bias, geo.groups * geo.cin)?;
+    by_dtype!(grad_in, [grad_out, weight], bias, |d, b| grad_input_of(geo, grad_out, weight, b, d, isa()))
+}
+
+/// The gradient of [`forward`]'s weight.
+pub fn grad_weight(grad_out: Raw, input: Raw, grad_w: Raw, p: &ConvParams) -> Result<()> {
+    let geo = Geometry::new(input.shape(), grad_w.shape(), grad_out.shape(), p)?;
+    let none: Option<Raw> = None;
+    by_dtype!(grad_w, [grad_out, input], none, |d, _b| grad_weight_of(geo, grad_out, input, d, isa()))
+}
+
+/// The gradient of [`forward`]'s bias: the sum over images and places.
+pub fn grad_bias(grad_out: Raw, bias: Raw) -> Result<()> {
+    let s = grad_out.shape();
+    if s.len() < 2 || bias.numel() != s[1] {
+        return Err(runtime_error!("bias gradient of {:?} into {:?}", s, bias.shape()));
+    }
+    let (batch, channels, plane) = (s[0], s[1], s[2..].iter().product());
+    let none: Option<Raw> = None;
+    by_dtype!(bias, [grad_out], none, |d, _b| {
+        weight::grad_bias(batch, channels, plane, grad_out, d);
+        Ok(())
+    })
+}

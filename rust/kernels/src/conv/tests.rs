@@ -1,0 +1,150 @@
+//! Convolutions against plain f64 loops, on every instruction set and with one and two threads.
+
+use super::*;
+
+fn random<T: Gemm>(n: usize, seed: u64) -> Vec<T> {
+    let mut s = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..n)
+        .map(|_| {
+            s ^= s << 13;
+            s ^= s >> 7;
+            s ^= s << 17;
+            T::from_f64((s >> 40) as f64 / (1u64 << 23) as f64 - 1.0)
+        })
+        .collect()
+}
+
+/// Calls `f(input index, weight index, output index)` for every product of the convolution.
+fn each(geo: &Geometry, mut f: impl FnMut(usize, usize, usize)) {
+    let (taps, ip, op) = (geo.taps(), geo.in_plane(), geo.out_plane());
+    let a = &geo.axes;
+    let split = |i: usize, s: [usize; 3]| [i / (s[1] * s[2]), i / s[2] % s[1], i % s[2]];
+    for n in 0..geo.batch {
+        for g in 0..geo.groups {
+            for m in 0..geo.cout {
+                for c in 0..geo.cin {
+                    for q in 0..op {
+                        let o = split(q, sizes(geo, |a| a.output));
+                        for t in 0..taps {
+                            let k = split(t, sizes(geo, |a| a.kernel));
+                            let x: [isize; 3] = std::array::from_fn(|d| {
+                                (o[d] * a[d].stride + k[d] * a[d].dilation) as isize - a[d].padding as isize
+                            });
+                            if (0..3).all(|d| x[d] >= 0 && (x[d] as usize) < a[d].input) {
+                                let at = (x[0] as usize * a[1].input + x[1] as usize) * a[2].input + x[2] as usize;
+                                f(
+                                    ((n * geo.groups + g) * geo.cin + c) * ip + at,
+                                    ((g * geo.cout + m) * geo.cin + c) * taps + t,
+                                    ((n * geo.groups + g) * geo.cout + m) * op + q,
+                                );
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn close<T: Gemm>(got: &[T], want: &[f64], size: &[f64], what: &str) {
+    for i in 0..got.len() {
+        let bound = (size[i] + 1.0) * T::EPS.to_f64() * 8.0;
+        assert!((got[i].to_f64() - want[i]).abs() <= bound, "{what} at {i}: {} for {}", got[i].to_f64(), want[i]);
+    }
+}
+
+fn check<T: Gemm>(input: &[usize], weight: &[usize], stride: usize, padding: usize, dilation: usize, groups: usize) {
+    let nd = input.len() - 2;
+    let p = ConvParams { stride: vec![stride; nd], padding: vec![padding; nd], dilation: vec![dilation; nd], groups };
+    let mut output = vec![input[0], weight[0]];
+    for d in 0..nd {
+        output.push((input[d + 2] + 2 * padding - dilation * (weight[d + 2] - 1) - 1) / stride + 1);
+    }
+    let geo = Geometry::new(input, weight, &output, &p).unwrap();
+    let numel = |s: &[usize]| s.iter().product::<usize>();
+    let x = random::<T>(numel(input), 1);
+    let w = random::<T>(numel(weight), 2);
+    let dy = random::<T>(numel(&output), 3);
+    let (bo, bi) = (random::<T>(geo.groups * geo.cout, 4), random::<T>(geo.groups * geo.cin, 5));
+    let zeros = |n: usize| (vec![0.0f64; n], vec![0.0f64; n]);
+    let (mut y, mut dx, mut dw) = (zeros(dy.len()), zeros(x.len()), zeros(w.len()));
+    each(&geo, |i, j, o| {
+        for (t, at, v) in [
+            (&mut y, o, x[i].to_f64() * w[j].to_f64()),
+            (&mut dx, i, dy[o].to_f64() * w[j].to_f64()),
+            (&mut dw, j, dy[o].to_f64() * x[i].to_f64()),
+        ] {
+            t.0[at] += v;
+            t.1[at] += v.abs();
+        }
+    });
+    for (i, v) in y.0.iter_mut().enumerate() {
+        *v += bo[i / geo.out_plane() % bo.len()].to_f64();
+    }
+    for (i, v) in dx.0.iter_mut().enumerate() {
+        *v += bi[i / geo.in_plane() % bi.len()].to_f64();
+    }
+    let mut first: Option<(Vec<T>, Vec<T>, Vec<T>)> = None;
+    for isa in Isa::available() {
+        for threads in [1, 2] {
+            crate::parallel::set_num_threads(threads);
+            let nan = T::from_f64(f64::NAN);
+            let mut got = (vec![nan; dy.len()], vec![nan; x.len()], vec![nan; w.len()]);
+            forward_of(geo, &x, &w, Some(&bo), &mut got.0, isa).unwrap();
+            grad_input_of(geo, &dy, &w, Some(&bi), &mut got.1, isa).unwrap();
+            grad_weight_of(geo, &dy, &x, &mut got.2, isa).unwrap();
+            let what = format!("{isa:?} {input:?} {weight:?} s{stride} p{padding} d{dilation} g{groups}");
+            close(&got.0, &y.0, &y.1, &format!("forward {what}"));
+            close(&got.1, &dx.0, &dx.1, &format!("grad input {what}"));
+            close(&got.2, &dw.0, &dw.1, &format!("grad weight {what}"));
+            match &first {
+                None => first = Some(got),
+                Some(f) => assert!(*f == got, "bits differ: {what}, {threads} threads"),
+            }
+        }
+    }
+}
+
+#[test]
+fn agrees_with_plain_loops() {
+    type Case = (&'static [usize], &'static [usize], usize, usize, usize, usize);
+    let cases: [Case; 22] = [
+        (&[3, 1, 28, 28], &[10, 1, 5, 5], 1, 0, 1, 1),
+        (&[2, 16, 16, 16], &[16, 16, 3, 3], 1, 1, 1, 1),
+        (&[2, 16, 16, 16], &[32, 16, 3, 3], 2, 1, 1, 1),
+        (&[9, 20, 8, 8], &[20, 20, 3, 3], 1, 1, 1, 1),
+        (&[2, 5, 9, 7], &[7, 5, 1, 1], 1, 0, 1, 1),
+        (&[2, 5, 9, 7], &[7, 5, 1, 1], 2, 0, 1, 1),
+        (&[2, 6, 10, 11], &[6, 1, 3, 3], 1, 1, 1, 6),
+        (&[2, 6, 10, 11], &[12, 1, 3, 3], 2, 1, 1, 6),
+        (&[2, 8, 10, 11], &[4, 4, 3, 3], 1, 2, 2, 2),
+        (&[1, 3, 40, 37], &[8, 3, 7, 7], 2, 3, 1, 1),
+        (&[2, 4, 33], &[6, 4, 3], 1, 2, 2, 1),
+        (&[2, 4, 33], &[6, 4, 4], 3, 1, 2, 1),
+        (&[1, 2, 5, 6, 7], &[3, 2, 2, 3, 3], 1, 1, 1, 1),
+        (&[2, 2, 6, 7, 5], &[4, 1, 3, 3, 3], 2, 1, 1, 2),
+        (&[1, 1, 1, 1], &[1, 1, 1, 1], 1, 0, 1, 1),
+        (&[2, 3, 4, 4], &[2, 3, 4, 4], 1, 3, 1, 1),
+        (&[0, 3, 4, 4], &[2, 3, 3, 3], 1, 1, 1, 1),
+        (&[2, 3, 6, 6], &[5, 3, 2, 2], 3, 0, 1, 1),
+        (&[1, 40, 14, 14], &[13, 40, 3, 3], 1, 1, 1, 1),
+        (&[40, 2, 3, 3], &[3, 2, 3, 3], 1, 1, 1, 1),
+        (&[1, 2, 300, 300], &[2, 2, 3, 3], 1, 1, 1, 1),
+        (&[1, 4, 2, 2], &[4, 4, 3, 3], 4, 1, 1, 1),
+    ];
+    for (i, w, s, p, d, g) in cases {
+        check::<f32>(i, w, s, p, d, g);
+        check::<f64>(i, w, s, p, d, g);
+    }
+}
+
+#[test]
+fn bias_gradient_sums() {
+    let dy = random::<f64>(3 * 4 * 37, 7);
+    let mut got = [0.0; 4];
+    weight::grad_bias(3, 4, 37, &dy, &mut got);
+    for c in 0..4 {
+        let want: f64 = (0..3).flat_map(|n| &dy[(n * 4 + c) * 37..][..37]).sum();
+        assert!((got[c] - want).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,148 @@
+//! The padded copy of an input block: what lets every tap of a convolution be a whole-vector load at a fixed offset.
+//!
+//! A chunk copies the rows it needs, borders filled with zeros, into memory that stays in L2. With a stride along the
+//! width, columns are dealt to as many runs as the stride, so that neighbouring outputs still read neighbours.
+
+use rustnn_base::dtype::Real;
+use rustnn_base::{Result, runtime_error};
+
+/// How outputs along one axis read their source: output `q` at tap `i` reads `q * step + taps[i].1`.
+#[derive(Debug, Clone)]
+pub struct AxisRun {
+    /// Outputs.
+    pub n: usize,
+    pub step: usize,
+    /// Index of the tap in the kernel, and its place relative to the output's origin.
+    pub taps: Vec<(usize, isize)>,
+    /// Where output `q` goes: `dst_start + q * dst_step`.
+    pub dst_start: usize,
+    pub dst_step: usize,
+}
+
+impl AxisRun {
+    fn low(&self) -> isize {
+        self.taps.iter().map(|t| t.1).min().unwrap_or(0)
+    }
+    fn high(&self) -> isize {
+        self.taps.iter().map(|t| t.1).max().unwrap_or(0)
+    }
+    /// Source positions that outputs `q0..q1` read: first and number.
+    fn span(&self, q0: usize, q1: usize) -> (isize, usize) {
+        let first = (q0 * self.step) as isize + self.low();
+        (first, (q1 - q0).saturating_sub(1) * self.step + (self.high() - self.low()) as usize + 1)
+    }
+}
+
+/// Layout of a block's copy.
+#[derive(Debug, Clone)]
+pub struct Window {
+    axes: [AxisRun; 3],
+    source: [usize; 3],
+    /// Values of one run of columns, one row, one slab of rows, one channel.
+    run: usize,
+    row: usize,
+    slab: usize,
+    pub plane: usize,
+}
+
+impl Window {
+    /// For blocks of at most `most` outputs per axis out of `source` sizes; `lanes` are read at once.
+    pub fn new(axes: [AxisRun; 3], source: [usize; 3], most: [usize; 3], lanes: usize) -> Result<Self> {
+        let spans: [usize; 3] = std::array::from_fn(|d| axes[d].span(0, most[d]).1);
+        let step = axes[2].step;
+        let run = spans[2].div_ceil(step);
+        let row = run.saturating_mul(step);
+        let slab = row.saturating_mul(spans[1]);
+        let mut plane = slab.saturating_mul(spans[0]);
+        // Planes a multiple of 1 KiB apart would share too few cache sets.
+        if plane.saturating_mul(size_of::<f32>()) % 1024 < 64 {
+            plane = plane.saturating_add(2 * lanes);
+        }
+        if plane > u32::MAX as usize / 4 {
+            return Err(runtime_error!("this convolution's input rows are too large: {spans:?} values per channel"));
+        }
+        Ok(Window { axes, source, run, row, slab, plane })
+    }
+
+    /// Values to reserve for `channels`, with room for a vector read past the end.
+    #[must_use]
+    pub fn len(&self, channels: usize, lanes: usize) -> usize {
+        self.plane * channels + 2 * lanes
+    }
+
+    /// Where channel 0 of tap `(d, h, w)` (indices into the axes' tap lists) lies relative to an output's base.
+    #[must_use]
+    pub fn tap(&self, d: usize, h: usize, w: usize) -> usize {
+        let at = |axis: usize, i: usize| (self.axes[axis].taps[i].1 - self.axes[axis].low()) as usize;
+        let (x, step) = (at(2, w), self.axes[2].step);
+        at(0, d) * self.slab + at(1, h) * self.row + (x % step) * self.run + x / step
+    }
+
+    /// Base of output `(d, h, w)` counted from the block's first output.
+    #[must_use]
+    pub fn base(&self, d: usize, h: usize, w: usize) -> usize {
+        d * self.axes[0].step * self.slab + h * self.axes[1].step * self.row + w
+    }
+
+    /// Copies what outputs `from..to` need of `channels` planes at `src` to `dst`, zeros where there is no source.
+    ///
+    /// # Safety
+    /// `src` has `channels` contiguous planes of the source's sizes; `dst` has room for [`Window::len`].
+    pub unsafe fn fill<T: Real>(
+        &self, src: *const T, channels: usize, from: [usize; 3], to: [usize; 3], dst: *mut T, lanes: usize,
+    ) {
+        let spans: [(isize, usize); 3] = std::array::from_fn(|d| self.axes[d].span(from[d], to[d]));
+        let [sd, sh, sw] = self.source;
+        let (w0, wn) = spans[2];
+        let step = self.axes[2].step;
+        // SAFETY: every row index is checked against the source; places in `dst` lie within `len`.
+        unsafe {
+            for c in 0..channels {
+                for d in 0..spans[0].1 {
+                    let zd = spans[0].0 + d as isize;
+                    for h in 0..spans[1].1 {
+                        let zh = spans[1].0 + h as isize;
+                        let out = dst.add(c * self.plane + d * self.slab + h * self.row);
+                        let inside = zd >= 0 && zd < sd as isize && zh >= 0 && zh < sh as isize;
+                        if !inside {
+                            std::slice::from_raw_parts_mut(out, self.row).fill(T::ZERO);
+                            continue;
+                        }
+                        let line = src.add(((c * sd + zd as usize) * sh + zh as usize) * sw);
+                        for r in 0..step.min(wn) {
+                            // Columns w0 + r, w0 + r + step, ..: those below 0 and from sw on are zero.
+                            let first = w0 + r as isize;
+                            let run = std::slice::from_raw_parts_mut(out.add(r * self.run), self.run);
+                            let have = (wn - r).div_ceil(step);
+                            let a = if first < 0 { ((-first) as usize).div_ceil(step) } else { 0 }.min(have);
+                            let b = if first < sw as isize {
+                                ((sw as isize - first) as usize).div_ceil(step)
+                            } else {
+                                0
+                            };
+                            let b = b.min(have).max(a);
+                            run[..a].fill(T::ZERO);
+                            run[b..].fill(T::ZERO);
+                            if step == 1 {
+                                let from = line.wrapping_offset(first + a as isize);
+                                std::ptr::copy_nonoverlapping(from, run[a..].as_mut_ptr(), b - a);
+                            } else {
+                                for (i, v) in run[a..b].iter_mut().enumerate() {
+                                    *v = *line.offset(first + ((a + i) * step) as isize);
+                                }
+                            }
+                        }
+                        for r in wn..step {
+                            std::slice::from_raw_parts_mut(out.add(r * self.run), self.run).fill(T::ZERO);
+                        }
+                    }
+                }
+                // What no row covers (other blocks are larger, planes padded) is still read by whole vectors.
+                let used = spans[0].1 * self.slab;
+                let used = if spans[0].1 == 1 { spans[1].1 * self.row } else { used };
+                std::slice::from_raw_parts_mut(dst.add(c * self.plane + used), self.plane - used).fill(T::ZERO);
+            }
+            std::slice::from_raw_parts_mut(dst.add(channels * self.plane), 2 * lanes).fill(T::ZERO);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Packing of operands into panels that the tile kernels read straight through.
+
+use rustnn_base::dtype::Real;
+use rustnn_simd::dispatch;
+
+/// A matrix as it lies: element `(i, j)` at `ptr + i * rs + j * cs`.
+#[derive(Clone, Copy)]
+pub struct View<T> {
+    pub ptr: *const T,
+    pub rs: isize,
+    pub cs: isize,
+}
+
+// SAFETY: an address that is only read while the operands are borrowed by the call that made the view.
+unsafe impl<T> Send for View<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for View<T> {}
+
+impl<T> View<T> {
+    /// The view that starts at element `(i, j)`.
+    #[must_use]
+    pub fn at(self, i: usize, j: usize) -> Self {
+        View { ptr: self.ptr.wrapping_offset(i as isize * self.rs + j as isize * self.cs), ..self }
+    }
+    /// Rows and columns swapped.
+    #[must_use]
+    pub fn t(self) -> Self {
+        View { ptr: self.ptr, rs: self.cs, cs: self.rs }
+    }
+}
+
+/// First row of panel `p` when `m` rows are dealt evenly to `panels`.
+#[inline(always)]
+#[must_use]
+pub fn panel_start(p: usize, panels: usize, m: usize) -> usize {
+    p * m / panels
+}
+
+/// Copies `w x kc` values so that `dst[k * width + i] = src(i, k)`; places `w..width` of each step become zero.
+///
+/// # Safety
+/// `src` shows `w x kc` readable values; `dst` has room for `width * kc`.
+#[inline(always)]
+unsafe fn strip<T: Real>(src: View<T>, w: usize, kc: usize, width: usize, dst: *mut T) {
+    // SAFETY: every index below is within what the caller vouches for.
+    unsafe {
+        if w < width {
+            for k in 0..kc {
+                for i in w..width {
+                    *dst.add(k * width + i) = T::ZERO;
+                }
+            }
+        }
+        if src.rs == 1 {
+            for k in 0..kc {
+                let s = src.ptr.offset(k as isize * src.cs);
+                std::ptr::copy_nonoverlapping(s, dst.add(k * width), w);
+            }
+        } else if src.cs == 1 {
+            // Eight rows at a time, eight steps at a time: both sides stay in L1 and the compiler can shuffle.
+            let mut i = 0;
+            while i + 8 <= w {
+                let rows: [*const T; 8] = std::array::from_fn(|r| src.ptr.offset((i + r) as isize * src.rs));
+                let mut k = 0;
+                while k + 8 <= kc {
+                    let block: [[T; 8]; 8] = std::array::from_fn(|r| rows[r].add(k).cast::<[T; 8]>().read_unaligned());
+                    for kk in 0..8 {
+                        let column: [T; 8] = std::array::from_fn(|r| block[r][kk]);
+                        dst.add((k + kk) * width + i).cast::<[T; 8]>().write_unaligned(column);
+                    }
+                    k += 8;
+                }
+                while k < kc {
+                    for (r, row) in rows.iter().enumerate() {
+                        *dst.add(k * width + i + r) = *row.add(k);
+                    }
+                    k += 1;
+                }
+                i += 8;
+            }
+            while i < w {
+                let row = src.ptr.offset(i as isize * src.rs);
+                for k in 0..kc {
+                    *dst.add(k * width + i) = *row.add(k);
+                }
+                i += 1;
+            }
+        } else {
+            for k in 0..kc {
+                for i in 0..w {
+                    *dst.add(k * width + i) = *src.ptr.offset(i as isize * src.rs + k as isize * src.cs);
+                }
+            }
+        }
+    }
+}
+
+/// Packs `m x kc` of a left operand into `panels` panels of rows, panel `p` at `panel_start(p) * kc`.
+///
+/// # Safety
+/// `a` shows `m x kc` readable values; `dst` has room for `m * kc`.
+pub unsafe fn pack_a<T: Real>(a: View<T>, m: usize, kc: usize, panels: usize, dst: *mut T) {
+    dispatch(
+        #[inline(always)]
+        || {
+            for p in 0..panels {
+                let (i0, i1) = (panel_start(p, panels, m), panel_start(p + 1, panels, m));
+                // SAFETY: rows i0..i1 of `a`, and their place in `dst`.
+                unsafe { strip(a.at(i0, 0), i1 - i0, kc, i1 - i0, dst.add(i0 * kc)) }
+            }
+        },
+    );
+}
+
+/// Packs `kc x n` of a right operand into panels of `nr` columns, panel `p` at `p * nr * kc`. The last is as many
+/// vectors of `lanes` wide as it needs.
+///
+/// # Safety
+/// `b` shows `kc x n` readable values; `dst` has room for `kc` times `n` rounded up to `lanes`.
+pub unsafe fn pack_b<T: Real>(b: View<T>, kc: usize, n: usize, nr: usize, lanes: usize, dst: *mut T) {
+    dispatch(
+        #[inline(always)]
+        || {
+            let mut j = 0;
+            while j < n {
+                let w = nr.min(n - j);
+                // SAFETY: columns j..j+w of `b`, and their place in `dst`.
+                unsafe { strip(b.at(0, j).t(), w, kc, w.next_multiple_of(lanes), dst.add(j * kc)) }
+                j += nr;
+            }
+        },
+    );
+}

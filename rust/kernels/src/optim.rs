@@ -1,0 +1,371 @@
+//! Optimizer steps over a list of parameters in one call. Each follows PyTorch's order of operations and roundings
+//! (an `add` with alpha is one fused multiply-add there, `lerp` too), so f32 and f64 results agree with it;
+//! 16-bit parameters are stepped in f32 and rounded once.
+
+use crate::parallel;
+use crate::raw::Raw;
+use crate::rowmath::{Row, sum1};
+use rustnn_base::{Element, Error, Result, dtype::Real, runtime_error};
+use rustnn_simd::dispatch;
+use std::marker::PhantomData;
+
+/// Elements of a chunk of work.
+const CHUNK: usize = 16_384;
+
+/// One parameter with its gradient and up to three states, as contiguous memory of one dtype.
+pub struct Job<'a, T> {
+    p: *mut T,
+    g: *const T,
+    state: [*mut T; 3],
+    n: usize,
+    /// This parameter's step count after this step.
+    pub step: f64,
+    /// Whether its states begin with this step (SGD's first momentum is the gradient itself).
+    pub fresh: bool,
+    _life: PhantomData<&'a T>,
+}
+
+// SAFETY: a job is the right to write its parameter and states; `new` makes sure they overlap neither each other nor
+// the gradient, and `each` hands disjoint ranges to threads.
+unsafe impl<T> Sync for Job<'_, T> {}
+
+impl<'a, T: Element> Job<'a, T> {
+    /// Checks that all have the parameter's dtype and size, are contiguous and do not overlap.
+    pub fn new(p: Raw<'a>, g: Raw<'a>, state: [Option<Raw<'a>>; 3], step: f64, fresh: bool) -> Result<Self> {
+        let n = p.numel();
+        let all: Vec<Raw<'a>> = [p, g].into_iter().chain(state.into_iter().flatten()).collect();
+        for (i, r) in all.iter().enumerate() {
+            r.slice::<T>()?;
+            if r.numel() != n {
+                return Err(runtime_error!(
+                    "optimizer: a parameter of shape {:?} has a gradient or state of shape {:?}", p.shape(), r.shape()
+                ));
+            }
+            let start = r.ptr::<T>() as usize;
+            for o in &all[..i] {
+                let other = o.ptr::<T>() as usize;
+                let bytes = n * size_of::<T>();
+                if start < other + bytes && other < start + bytes {
+                    return Err(Error::Runtime("optimizer: a parameter shares memory with its gradient or state".into()));
+                }
+            }
+        }
+        let at = |i: usize| state[i].map_or(std::ptr::null_mut(), |r: Raw<'a>| r.ptr());
+        Ok(Job { p: p.ptr(), g: g.ptr(), state: [at(0), at(1), at(2)], n, step, fresh, _life: PhantomData })
+    }
+}
+
+/// What a step sees of a chunk. States that the job lacks are empty.
+struct Chunk<'a, T> {
+    p: &'a mut [T],
+    g: &'a [T],
+    s: [&'a mut [T]; 3],
+    step: f64,
+    fresh: bool,
+}
+
+/// Runs `f` on every chunk of every job, large tensors cut, small ones together on one thread.
+fn each<T: Element>(jobs: &[Job<'_, T>], f: impl Fn(Chunk<'_, T>) + Sync) {
+    // Pieces (job, start, length) and where each task's pieces begin.
+    let mut pieces = Vec::with_capacity(jobs.len());
+    let mut tasks = vec![0];
+    let mut load = 0;
+    for (i, j) in jobs.iter().enumerate() {
+        for start in (0..j.n).step_by(CHUNK) {
+            let len = CHUNK.min(j.n - start);
+            if load + len > CHUNK && load > 0 {
+                tasks.push(pieces.len());
+                load = 0;
+            }
+            load += len;
+            pieces.push((i, start, len));
+        }
+    }
+    tasks.push(pieces.len());
+    parallel::for_chunks(tasks.len() - 1, &|t| {
+        for &(i, start, len) in &pieces[tasks[t]..tasks[t + 1]] {
+            let j = &jobs[i];
+            // SAFETY: `Job::new` checked lengths and that nothing overlaps; pieces are disjoint.
+            let chunk = unsafe {
+                let s = |k: usize| -> &mut [T] {
+                    if j.state[k].is_null() { &mut [] } else { std::slice::from_raw_parts_mut(j.state[k].add(start), len) }
+                };
+                Chunk {
+                    p: std::slice::from_raw_parts_mut(j.p.add(start), len),
+                    g: std::slice::from_raw_parts(j.g.add(start), len),
+                    s: [s(0), s(1), s(2)],
+                    step: j.step,
+                    fresh: j.fresh,
+                }
+            };
+            f(chunk);
+        }
+    });
+}
+
+/// Stochastic gradient descent; the state is the momentum buffer.
+#[derive(Debug, Clone, Copy)]
+pub struct Sgd {
+    pub lr: f64,
+    pub momentum: f64,
+    pub dampening: f64,
+    pub weight_decay: f64,
+    pub nesterov: bool,
+    pub maximize: bool,
+}
+
+/// The gradient with L2 decay added, where there is any.
+#[inline(always)]
+fn decayed<A: Real>(p: A, g: A, wd: A, any: bool) -> A {
+    if any { p.mul_add(wd, g) } else { g }
+}
+
+/// One SGD step of all parameters.
+pub fn sgd<T: Row>(jobs: &[Job<'_, T>], h: Sgd) {
+    let c = |v: f64| T::Acc::from_f64(v);
+    let (lr, mom, keep, wd) = (c(-h.lr), c(h.momentum), c(1.0 - h.dampening), c(h.weight_decay));
+    let sign = c(if h.maximize { -1.0 } else { 1.0 });
+    each(jobs, |k| {
+        let n = k.p.len();
+        let (p, g) = (&mut k.p[..n], &k.g[..n]);
+        let [buf, ..] = k.s;
+        dispatch(#[inline(always)] || {
+            if h.momentum == 0.0 || buf.len() != n {
+                for (p, g) in p.iter_mut().zip(g) {
+                    let x = p.to_acc();
+                    *p = T::from_acc(decayed(x, sign * g.to_acc(), wd, h.weight_decay != 0.0).mul_add(lr, x));
+                }
+                return;
+            }
+            for ((p, g), b) in p.iter_mut().zip(g).zip(buf) {
+                let x = p.to_acc();
+                let g = decayed(x, sign * g.to_acc(), wd, h.weight_decay != 0.0);
+                let m = if k.fresh { g } else { g.mul_add(keep, b.to_acc() * mom) };
+                *b = T::from_acc(m);
+                let g = if h.nesterov { m.mul_add(mom, g) } else { m };
+                *p = T::from_acc(g.mul_add(lr, x));
+            }
+        });
+    });
+}
+
+/// Adam and AdamW (`decoupled`); states: mean, mean of squares, with `amsgrad` its maximum.
+#[derive(Debug, Clone, Copy)]
+pub struct Adam {
+    pub lr: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub eps: f64,
+    pub weight_decay: f64,
+    pub amsgrad: bool,
+    pub maximize: bool,
+    pub decoupled: bool,
+}
+
+/// `start + w (end - start)` as PyTorch's `lerp` rounds it.
+#[inline(always)]
+fn lerp<A: Real>(start: A, end: A, w: A, near_start: bool) -> A {
+    let d = end - start;
+    if near_start { w.mul_add(d, start) } else { (w - A::ONE).mul_add(d, end) }
+}
+
+/// One Adam step of all parameters.
+pub fn adam<T: Row>(jobs: &[Job<'_, T>], h: Adam) {
+    let c = |v: f64| T::Acc::from_f64(v);
+    let (b2, w1, w2, eps, wd) = (c(h.beta2), c(1.0 - h.beta1), c(1.0 - h.beta2), c(h.eps), c(h.weight_decay));
+    let shrink = c(1.0 - h.lr * h.weight_decay);
+    let near = (1.0 - h.beta1).abs() < 0.5;
+    let sign = c(if h.maximize { -1.0 } else { 1.0 });
+    each(jobs, |k| {
+        let n = k.p.len();
+        let step_size = c(-(h.lr / (1.0 - h.beta1.powf(k.step))));
+        let root = c((1.0 - h.beta2.powf(k.step)).sqrt());
+        let [m, v, top] = k.s;
+        if m.len() != n || v.len() != n || (h.amsgrad && top.len() != n) {
+            return;
+        }
+        let (p, g, m, v) = (&mut k.p[..n], &k.g[..n], &mut m[..n], &mut v[..n]);
+        dispatch(#[inline(always)] || {
+            for i in 0..n {
+                let mut x = p[i].to_acc();
+                let mut gi = sign * g[i].to_acc();
+                if h.weight_decay != 0.0 {
+                    if h.decoupled {
+                        x *= shrink;
+                    } else {
+                        gi = x.mul_add(wd, gi);
+                    }
+                }
+                let mi = lerp(m[i].to_acc(), gi, w1, near);
+                let vi = (w2 * gi).mul_add(gi, v[i].to_acc() * b2);
+                m[i] = T::from_acc(mi);
+                v[i] = T::from_acc(vi);
+                let mut s = vi;
+                if h.amsgrad {
+                    let t = top[i].to_acc();
+                    s = if t > vi { t } else { vi };
+                    top[i] = T::from_acc(s);
+                }
+                let denom = s.sqrt() / root + eps;
+                p[i] = T::from_acc(x + step_size * mi / denom);
+            }
+        });
+    });
+}
+
+/// RMSprop; states: mean of squares, momentum buffer, with `centered` the mean gradient.
+#[derive(Debug, Clone, Copy)]
+pub struct RmsProp {
+    pub lr: f64,
+    pub alpha: f64,
+    pub eps: f64,
+    pub weight_decay: f64,
+    pub momentum: f64,
+    pub centered: bool,
+    pub maximize: bool,
+}
+
+/// One RMSprop step of all parameters.
+pub fn rmsprop<T: Row>(jobs: &[Job<'_, T>], h: RmsProp) {
+    let c = |v: f64| T::Acc::from_f64(v);
+    let (alpha, w, eps, wd, mom, lr) =
+        (c(h.alpha), c(1.0 - h.alpha), c(h.eps), c(h.weight_decay), c(h.momentum), c(-h.lr));
+    let near = (1.0 - h.alpha).abs() < 0.5;
+    let sign = c(if h.maximize { -1.0 } else { 1.0 });
+    each(jobs, |k| {
+        let n = k.p.len();
+        let [sq, buf, mean] = k.s;
+        if sq.len() != n || (h.momentum > 0.0 && buf.len() != n) || (h.centered && mean.len() != n) {
+            return;
+        }
+        let (p, g, sq) = (&mut k.p[..n], &k.g[..n], &mut sq[..n]);
+        dispatch(#[inline(always)] || {
+            for i in 0..n {
+                let x = p[i].to_acc();
+                let mut gi = sign * g[i].to_acc();
+                if h.weight_decay != 0.0 {
+                    gi = x.mul_add(wd, gi);
+                }
+                let s = (w * gi).mul_add(gi, sq[i].to_acc() * alpha);
+                sq[i] = T::from_acc(s);
+                let mut avg = s;
+                if h.centered {
+                    let m = lerp(mean[i].to_acc(), gi, w, near);
+                    mean[i] = T::from_acc(m);
+                    avg = (-m).mul_add(m, s);
+                }
+                let avg = avg.sqrt() + eps;
+                if h.momentum > 0.0 {
+                    let b = buf[i].to_acc() * mom + gi / avg;
+                    buf[i] = T::from_acc(b);
+                    p[i] = T::from_acc(b.mul_add(lr, x));
+                } else {
+                    p[i] = T::from_acc(x + lr * gi / avg);
+                }
+            }
+        });
+    });
+}
+
+/// Adagrad; the state is the sum of squares.
+#[derive(Debug, Clone, Copy)]
+pub struct Adagrad {
+    pub lr: f64,
+    pub lr_decay: f64,
+    pub eps: f64,
+    pub weight_decay: f64,
+    pub maximize: bool,
+}
+
+/// One Adagrad step of all parameters.
+pub fn adagrad<T: Row>(jobs: &[Job<'_, T>], h: Adagrad) {
+    let c = |v: f64| T::Acc::from_f64(v);
+    let (eps, wd) = (c(h.eps), c(h.weight_decay));
+    let sign = c(if h.maximize { -1.0 } else { 1.0 });
+    each(jobs, |k| {
+        let n = k.p.len();
+        let lr = c(-(h.lr / (1.0 + (k.step - 1.0) * h.lr_decay)));
+        let [sum, ..] = k.s;
+        if sum.len() != n {
+            return;
+        }
+        let (p, g, sum) = (&mut k.p[..n], &k.g[..n], &mut sum[..n]);
+        dispatch(#[inline(always)] || {
+            for i in 0..n {
+                let x = p[i].to_acc();
+                let mut gi = sign * g[i].to_acc();
+                if h.weight_decay != 0.0 {
+                    gi = x.mul_add(wd, gi);
+                }
+                let s = gi.mul_add(gi, sum[i].to_acc());
+                sum[i] = T::from_acc(s);
+                p[i] = T::from_acc(x + lr * gi / (s.sqrt() + eps));
+            }
+        });
+    });
+}
+
+/// The `p`-norm of a slice (`p` may be infinite), from chunk sums in order.
+pub fn norm<T: Row>(x: &[T], p: f64) -> f64 {
+    let mut parts = vec![0.0f64; x.len().div_ceil(CHUNK)];
+    parallel::for_slices(&mut parts, 1, |i, out| {
+        let x = &x[i * CHUNK..x.len().min((i + 1) * CHUNK)];
+        out[0] = dispatch(#[inline(always)] || {
+            if p == 2.0 {
+                sum1(x, |v| {
+                    let v = v.to_acc();
+                    v * v
+                }).to_f64()
+            } else if p == 1.0 {
+                sum1(x, |v| v.to_acc().abs()).to_f64()
+            } else if p.is_infinite() {
+                x.iter().fold(if p > 0.0 { 0.0 } else { f64::INFINITY }, |m, v| {
+                    let v = v.to_f64().abs();
+                    if v.is_nan() || (p > 0.0 && v > m) || (p < 0.0 && v < m) { v } else { m }
+                })
+            } else if p == 0.0 {
+                x.iter().filter(|v| v.is_true()).count() as f64
+            } else {
+                x.iter().map(|v| v.to_f64().abs().powf(p)).sum()
+            }
+        });
+    });
+    combine_norms(&parts, p, true)
+}
+
+/// The norm of a whole from norms of its parts (or, `raw`, from sums of powers and extremes).
+#[must_use]
+pub fn combine_norms(parts: &[f64], p: f64, raw: bool) -> f64 {
+    if p.is_infinite() {
+        let start = if p > 0.0 { 0.0 } else { f64::INFINITY };
+        return parts.iter().fold(start, |m, &v| {
+            if m.is_nan() || v.is_nan() {
+                f64::NAN
+            } else if p > 0.0 {
+                m.max(v)
+            } else {
+                m.min(v)
+            }
+        });
+    }
+    let sum: f64 = parts.iter().map(|&v| if raw || p == 0.0 { v } else { v.powf(p) }).sum();
+    if p == 0.0 {
+        sum
+    } else if p == 2.0 {
+        sum.sqrt()
+    } else {
+        sum.powf(1.0 / p)
+    }
+}
+
+/// Multiplies every element by `factor`, rounded to the dtype's arithmetic first.
+pub fn scale<T: Row>(x: &mut [T], factor: f64) {
+    let f = T::Acc::from_f64(factor);
+    parallel::for_slices(x, CHUNK, |_, x| {
+        dispatch(#[inline(always)] || x.iter_mut().for_each(|v| *v = T::from_acc(v.to_acc() * f)));
+    });
+}
+
+#[cfg(test)]
+#[path = "optim_tests.rs"]
+mod tests;

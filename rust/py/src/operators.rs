@@ -1,0 +1,200 @@
+//! Python operators on tensors: `a + b`, `a @ b`, `a == b`, ...: the few ops that reach the registry through slots.
+
+use crate::call::Named;
+use crate::tensor::PyTensor;
+use pyo3::prelude::*;
+use pyo3::pyclass::CompareOp;
+
+type Obj<'a, 'py> = &'a Bound<'py, PyAny>;
+
+fn binary(op: &'static Named, a: Obj<'_, '_>, b: Obj<'_, '_>) -> PyResult<Py<PyAny>> {
+    let py = a.py();
+    Ok(op.call(py, &[a, b], false)?.unwrap_or_else(|| py.NotImplemented()))
+}
+
+fn inplace(op: &'static Named, a: Obj<'_, '_>, b: Obj<'_, '_>) -> PyResult<()> {
+    match op.call(a.py(), &[a, b], true)? {
+        Some(_) => Ok(()),
+        None => Err(pyo3::exceptions::PyTypeError::new_err(format!(
+            "unsupported operand type(s) for an in-place operator: 'Tensor' and '{}'",
+            b.get_type().name()?
+        ))),
+    }
+}
+
+static ADD: Named = Named::new("add");
+static SUB: Named = Named::new("sub");
+static RSUB: Named = Named::new("rsub");
+static MUL: Named = Named::new("mul");
+static DIV: Named = Named::new("div");
+static RDIV: Named = Named::new("_rdiv");
+static FLOOR_DIV: Named = Named::new("floor_divide");
+static RFLOOR_DIV: Named = Named::new("_rfloor_divide");
+static REMAINDER: Named = Named::new("remainder");
+static RREMAINDER: Named = Named::new("_rremainder");
+static POW: Named = Named::new("pow");
+static RPOW: Named = Named::new("_rpow");
+static MATMUL: Named = Named::new("matmul");
+static AND: Named = Named::new("bitwise_and");
+static OR: Named = Named::new("bitwise_or");
+static XOR: Named = Named::new("bitwise_xor");
+static SHL: Named = Named::new("bitwise_left_shift");
+static SHR: Named = Named::new("bitwise_right_shift");
+static NEG: Named = Named::new("neg");
+static POS: Named = Named::new("positive");
+static ABS: Named = Named::new("abs");
+static NOT: Named = Named::new("bitwise_not");
+static EQ: Named = Named::new("eq");
+static NE: Named = Named::new("ne");
+static LT: Named = Named::new("lt");
+static LE: Named = Named::new("le");
+static GT: Named = Named::new("gt");
+static GE: Named = Named::new("ge");
+
+fn unary(op: &'static Named, a: Obj<'_, '_>) -> PyResult<Py<PyAny>> {
+    let py = a.py();
+    Ok(op.call(py, &[a], false)?.unwrap_or_else(|| py.NotImplemented()))
+}
+
+#[pymethods]
+impl PyTensor {
+    fn __add__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&ADD, slf.as_any(), other)
+    }
+    fn __radd__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&ADD, slf.as_any(), other)
+    }
+    fn __iadd__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<()> {
+        inplace(&ADD, slf.as_any(), other)
+    }
+    fn __sub__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&SUB, slf.as_any(), other)
+    }
+    fn __rsub__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&RSUB, slf.as_any(), other)
+    }
+    fn __isub__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<()> {
+        inplace(&SUB, slf.as_any(), other)
+    }
+    fn __mul__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&MUL, slf.as_any(), other)
+    }
+    fn __rmul__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&MUL, slf.as_any(), other)
+    }
+    fn __imul__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<()> {
+        inplace(&MUL, slf.as_any(), other)
+    }
+    fn __truediv__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&DIV, slf.as_any(), other)
+    }
+    fn __rtruediv__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&RDIV, slf.as_any(), other)
+    }
+    fn __itruediv__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<()> {
+        inplace(&DIV, slf.as_any(), other)
+    }
+    fn __floordiv__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&FLOOR_DIV, slf.as_any(), other)
+    }
+    fn __rfloordiv__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&RFLOOR_DIV, slf.as_any(), other)
+    }
+    fn __ifloordiv__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<()> {
+        inplace(&FLOOR_DIV, slf.as_any(), other)
+    }
+    fn __mod__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&REMAINDER, slf.as_any(), other)
+    }
+    fn __rmod__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&RREMAINDER, slf.as_any(), other)
+    }
+    fn __imod__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<()> {
+        inplace(&REMAINDER, slf.as_any(), other)
+    }
+    fn __pow__<'py>(
+        slf: &Bound<'py, PyTensor>,
+        other: Obj<'_, 'py>,
+        _modulo: Option<Obj<'_, 'py>>,
+    ) -> PyResult<Py<PyAny>> {
+        binary(&POW, slf.as_any(), other)
+    }
+    fn __rpow__<'py>(
+        slf: &Bound<'py, PyTensor>,
+        other: Obj<'_, 'py>,
+        _modulo: Option<Obj<'_, 'py>>,
+    ) -> PyResult<Py<PyAny>> {
+        binary(&RPOW, slf.as_any(), other)
+    }
+    fn __ipow__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>, _modulo: Option<Obj<'_, 'py>>) -> PyResult<()> {
+        inplace(&POW, slf.as_any(), other)
+    }
+    fn __matmul__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&MATMUL, slf.as_any(), other)
+    }
+    fn __rmatmul__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&MATMUL, other, slf.as_any())
+    }
+    fn __and__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&AND, slf.as_any(), other)
+    }
+    fn __rand__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&AND, slf.as_any(), other)
+    }
+    fn __iand__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<()> {
+        inplace(&AND, slf.as_any(), other)
+    }
+    fn __or__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&OR, slf.as_any(), other)
+    }
+    fn __ror__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&OR, slf.as_any(), other)
+    }
+    fn __ior__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<()> {
+        inplace(&OR, slf.as_any(), other)
+    }
+    fn __xor__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&XOR, slf.as_any(), other)
+    }
+    fn __rxor__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&XOR, slf.as_any(), other)
+    }
+    fn __ixor__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<()> {
+        inplace(&XOR, slf.as_any(), other)
+    }
+    fn __lshift__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&SHL, slf.as_any(), other)
+    }
+    fn __rshift__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
+        binary(&SHR, slf.as_any(), other)
+    }
+    fn __ilshift__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<()> {
+        inplace(&SHL, slf.as_any(), other)
+    }
+    fn __irshift__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<()> {
+        inplace(&SHR, slf.as_any(), other)
+    }
+    fn __neg__<'py>(slf: &Bound<'py, PyTensor>) -> PyResult<Py<PyAny>> {
+        unary(&NEG, slf.as_any())
+    }
+    fn __pos__<'py>(slf: &Bound<'py, PyTensor>) -> PyResult<Py<PyAny>> {
+        unary(&POS, slf.as_any())
+    }
+    fn __abs__<'py>(slf: &Bound<'py, PyTensor>) -> PyResult<Py<PyAny>> {
+        unary(&ABS, slf.as_any())
+    }
+    fn __invert__<'py>(slf: &Bound<'py, PyTensor>) -> PyResult<Py<PyAny>> {
+        unary(&NOT, slf.as_any())
+    }
+    fn __richcmp__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>, op: CompareOp) -> PyResult<Py<PyAny>> {
+        let named = match op {
+            CompareOp::Eq => &EQ,
+            CompareOp::Ne => &NE,
+            CompareOp::Lt => &LT,
+            CompareOp::Le => &LE,
+            CompareOp::Gt => &GT,
+            CompareOp::Ge => &GE,
+        };
+        binary(named, slf.as_any(), other)
+    }
+}

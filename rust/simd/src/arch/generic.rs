@@ -1,0 +1,94 @@
+//! Tile kernels in plain Rust: for arm64 (where the arrays become NEON registers) and the scalar build.
+
+use super::Micro;
+
+/// Vector primitives over arrays of `$L` lanes.
+macro_rules! lanes {
+    ($name:ident, $T:ty, $L:expr) => {
+        mod $name {
+            type V = [$T; $L];
+
+            #[inline(always)]
+            fn zero() -> V {
+                [0.0; $L]
+            }
+            #[inline(always)]
+            fn splat(x: $T) -> V {
+                [x; $L]
+            }
+            #[inline(always)]
+            unsafe fn load(p: *const $T) -> V {
+                // SAFETY: the caller vouches for `$L` readable values.
+                unsafe { p.cast::<V>().read_unaligned() }
+            }
+            #[inline(always)]
+            unsafe fn load_n(p: *const $T, n: usize) -> V {
+                let mut v = zero();
+                for (i, v) in v.iter_mut().enumerate().take(n) {
+                    // SAFETY: the caller vouches for `n` readable values.
+                    *v = unsafe { *p.add(i) };
+                }
+                v
+            }
+            #[inline(always)]
+            unsafe fn store(p: *mut $T, v: V) {
+                // SAFETY: the caller vouches for room for `$L` values.
+                unsafe { p.cast::<V>().write_unaligned(v) }
+            }
+            #[inline(always)]
+            unsafe fn store_n(p: *mut $T, n: usize, v: V) {
+                for (i, v) in v.iter().enumerate().take(n) {
+                    // SAFETY: the caller vouches for room for `n` values.
+                    unsafe { *p.add(i) = *v };
+                }
+            }
+            #[inline(always)]
+            fn fma(a: V, b: V, c: V) -> V {
+                std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+            }
+            #[inline(always)]
+            fn mul(a: V, b: V) -> V {
+                std::array::from_fn(|i| a[i] * b[i])
+            }
+            #[inline(always)]
+            fn add(a: V, b: V) -> V {
+                std::array::from_fn(|i| a[i] + b[i])
+            }
+            /// Neighbours first, then fours, then the halves.
+            #[inline(always)]
+            fn sum(mut v: V) -> $T {
+                let mut n = $L;
+                while n > 1 {
+                    n /= 2;
+                    for i in 0..n {
+                        v[i] = v[2 * i] + v[2 * i + 1];
+                    }
+                }
+                v[0]
+            }
+            tile_kernels!($T, $L);
+        }
+    };
+}
+lanes!(f32x8, f32, 8);
+lanes!(f64x4, f64, 4);
+
+pub static F32: Micro<f32> = Micro {
+    lanes: 8,
+    gemm: gemm_table!(f32x8, true; 1, 2, 3, 4, 5, 6),
+    loose: gemm_table!(f32x8, false; 1, 2, 3, 4, 5, 6),
+    conv_lanes: 8,
+    conv: conv_table!(f32x8),
+    dot: dot_table!(f32x8),
+    dot_lanes: 8,
+};
+
+pub static F64: Micro<f64> = Micro {
+    lanes: 4,
+    gemm: gemm_table!(f64x4, true; 1, 2, 3, 4, 5, 6),
+    loose: gemm_table!(f64x4, false; 1, 2, 3, 4, 5, 6),
+    conv_lanes: 4,
+    conv: conv_table!(f64x4),
+    dot: dot_table!(f64x4),
+    dot_lanes: 4,
+};

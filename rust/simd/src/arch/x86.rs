@@ -1,0 +1,161 @@
+//! Tile kernels for AVX2 with FMA and for AVX-512.
+
+use super::Micro;
+
+/// Vector primitives from intrinsics. `$mask` makes the mask of the first `n` lanes.
+macro_rules! intrinsics {
+    ($name:ident, $feat:literal, $T:ty, $L:expr, $V:ident, $M:ident, $zero:ident, $splat:ident, $load:ident, $store:ident,
+     $fma:ident, $mul:ident, $add:ident,
+     |$mn:ident| $mask:expr, |$lp:ident, $lm:ident| $loadm:expr, |$sp:ident, $sm:ident, $sv:ident| $storem:expr,
+     |$hv:ident| $sum:expr) => {
+        mod $name {
+            #[allow(unused_imports)]
+            use std::arch::x86_64::*;
+
+            type V = $V;
+
+            #[inline]
+            #[target_feature(enable = $feat)]
+            fn zero() -> V {
+                $zero()
+            }
+            #[inline]
+            #[target_feature(enable = $feat)]
+            fn splat(x: $T) -> V {
+                $splat(x)
+            }
+            #[inline]
+            #[target_feature(enable = $feat)]
+            unsafe fn load(p: *const $T) -> V {
+                // SAFETY: the caller vouches for a readable vector.
+                unsafe { $load(p) }
+            }
+            #[inline]
+            #[target_feature(enable = $feat)]
+            unsafe fn store(p: *mut $T, v: V) {
+                // SAFETY: the caller vouches for room for a vector.
+                unsafe { $store(p, v) }
+            }
+            #[inline]
+            #[target_feature(enable = $feat)]
+            fn mask($mn: usize) -> $M {
+                $mask
+            }
+            #[inline]
+            #[target_feature(enable = $feat)]
+            unsafe fn load_n($lp: *const $T, n: usize) -> V {
+                let $lm = mask(n);
+                // SAFETY: the caller vouches for `n` readable values; masked lanes are not touched.
+                unsafe { $loadm }
+            }
+            #[inline]
+            #[target_feature(enable = $feat)]
+            unsafe fn store_n($sp: *mut $T, n: usize, $sv: V) {
+                let $sm = mask(n);
+                // SAFETY: the caller vouches for room for `n` values; masked lanes are not touched.
+                unsafe { $storem }
+            }
+            #[inline]
+            #[target_feature(enable = $feat)]
+            fn fma(a: V, b: V, c: V) -> V {
+                $fma(a, b, c)
+            }
+            #[inline]
+            #[target_feature(enable = $feat)]
+            fn mul(a: V, b: V) -> V {
+                $mul(a, b)
+            }
+            #[inline]
+            #[target_feature(enable = $feat)]
+            fn add(a: V, b: V) -> V {
+                $add(a, b)
+            }
+            /// Neighbours first, then fours, then the halves.
+            #[inline]
+            #[target_feature(enable = $feat)]
+            #[allow(dead_code)]
+            fn sum($hv: V) -> $T {
+                $sum
+            }
+            tile_kernels!(#[target_feature(enable = $feat)] $T, $L);
+        }
+    };
+}
+
+intrinsics!(
+    avx2_f32, "avx2,fma", f32, 8, __m256, __m256i,
+    _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps, _mm256_mul_ps, _mm256_add_ps,
+    |n| _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)),
+    |p, m| _mm256_maskload_ps(p, m), |p, m, v| _mm256_maskstore_ps(p, m, v),
+    |v| {
+        let h = _mm256_hadd_ps(v, v);
+        let h = _mm256_hadd_ps(h, h);
+        _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(h), _mm256_extractf128_ps::<1>(h)))
+    }
+);
+intrinsics!(
+    avx2_f64, "avx2,fma", f64, 4, __m256d, __m256i,
+    _mm256_setzero_pd, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd, _mm256_mul_pd, _mm256_add_pd,
+    |n| _mm256_cmpgt_epi64(_mm256_set1_epi64x(n as i64), _mm256_setr_epi64x(0, 1, 2, 3)),
+    |p, m| _mm256_maskload_pd(p, m), |p, m, v| _mm256_maskstore_pd(p, m, v),
+    |v| {
+        let h = _mm256_hadd_pd(v, v);
+        _mm_cvtsd_f64(_mm_add_sd(_mm256_castpd256_pd128(h), _mm256_extractf128_pd::<1>(h)))
+    }
+);
+intrinsics!(
+    avx512_f32, "avx512f,avx512vl,avx2,fma", f32, 16, __m512, u16,
+    _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps, _mm512_mul_ps, _mm512_add_ps,
+    |n| ((1u32 << n) - 1) as u16,
+    |p, m| _mm512_maskz_loadu_ps(m, p), |p, m, v| _mm512_mask_storeu_ps(p, m, v),
+    |v| _mm512_reduce_add_ps(v)
+);
+intrinsics!(
+    avx512_f64, "avx512f,avx512vl,avx2,fma", f64, 8, __m512d, u8,
+    _mm512_setzero_pd, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd, _mm512_mul_pd, _mm512_add_pd,
+    |n| ((1u32 << n) - 1) as u8,
+    |p, m| _mm512_maskz_loadu_pd(m, p), |p, m, v| _mm512_mask_storeu_pd(p, m, v),
+    |v| _mm512_reduce_add_pd(v)
+);
+
+pub static AVX2_F32: Micro<f32> = Micro {
+    lanes: 8,
+    gemm: gemm_table!(avx2_f32, true; 1, 2, 3, 4, 5, 6),
+    loose: gemm_table!(avx2_f32, false; 1, 2, 3, 4, 5, 6),
+    conv_lanes: 8,
+    conv: conv_table!(avx2_f32),
+    dot: dot_table!(avx2_f32),
+    dot_lanes: 8,
+};
+
+pub static AVX2_F64: Micro<f64> = Micro {
+    lanes: 4,
+    gemm: gemm_table!(avx2_f64, true; 1, 2, 3, 4, 5, 6),
+    loose: gemm_table!(avx2_f64, false; 1, 2, 3, 4, 5, 6),
+    conv_lanes: 4,
+    conv: conv_table!(avx2_f64),
+    dot: dot_table!(avx2_f64),
+    dot_lanes: 4,
+};
+
+// Convolution rows are often shorter than 16 outputs, and dot products keep one number of lanes everywhere: both use
+// the 256-bit kernels.
+pub static AVX512_F32: Micro<f32> = Micro {
+    lanes: 16,
+    gemm: gemm_table!(avx512_f32, true; 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12),
+    loose: gemm_table!(avx512_f32, false; 1, 2, 3, 4, 5, 6),
+    conv_lanes: 8,
+    conv: conv_table!(avx2_f32),
+    dot: dot_table!(avx2_f32),
+    dot_lanes: 8,
+};
+
+pub static AVX512_F64: Micro<f64> = Micro {
+    lanes: 8,
+    gemm: gemm_table!(avx512_f64, true; 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12),
+    loose: gemm_table!(avx512_f64, false; 1, 2, 3, 4, 5, 6),
+    conv_lanes: 4,
+    conv: conv_table!(avx2_f64),
+    dot: dot_table!(avx2_f64),
+    dot_lanes: 4,
+};

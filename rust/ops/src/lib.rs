@@ -6,9 +6,8 @@
 pub mod args;
 pub mod attention;
 pub mod basic;
-pub mod conv;
-pub mod linalg;
 pub mod compose;
+pub mod conv;
 pub mod creation;
 pub mod index;
 pub mod inplace;

@@ -30,8 +30,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 
 RUST_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust -name '*.rs' -o -name Cargo.toml)
 SOURCES := $(RUST_SOURCES) $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
-# The extension crate has no Rust tests of its own: it is tested from Python.
-CRATES := --workspace --exclude rustnn-py
+# The extension crate is tested from Python; the benches crate has no tests.
+CRATES := --workspace --exclude rustnn-py --exclude rustnn-benches
 
 .PHONY: help train test test-rust test-python bench wheel dev lint peers clean tools
 

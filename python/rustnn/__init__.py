@@ -10,12 +10,16 @@ import importlib
 from typing import Any
 
 from rustnn import _C
+from rustnn import _foreach, _inplace_views
 from rustnn import _tensor as _tensor_methods
+from rustnn._size import Size
 
 # The native functions, types and dtypes under their public names.
 globals().update({_name: getattr(_C, _name) for _name in dir(_C) if not _name.startswith("_")})
 
 _tensor_methods.attach()
+_inplace_views.attach()
+_foreach.install(globals())
 
 from rustnn import random  # noqa: E402  (needs the native names above)
 from rustnn._functions import *  # noqa: E402, F403
@@ -61,6 +65,7 @@ _LAZY_MODULES = {
         "onnx",
         "optim",
         "profiler",
+        "serialization",
         "special",
         "testing",
         "text",
@@ -68,14 +73,15 @@ _LAZY_MODULES = {
         "train",
         "types",
         "utils",
+        "return_types",
         "version",
         "vision",
         "xpu",
     )
 }
 _LAZY_NAMES = {
-    "save": "rustnn.interop",
-    "load": "rustnn.interop",
+    "save": "rustnn.serialization",
+    "load": "rustnn.serialization",
     "GradScaler": "rustnn.amp",
     "autocast": "rustnn.amp",
     "install_as_torch": "rustnn._run",
@@ -96,7 +102,7 @@ def __getattr__(name: str) -> Any:
         return value
     if name.startswith("__"):
         raise AttributeError(f"module 'rustnn' has no attribute {name!r}")
-    from rustnn import _missing
+    _missing = importlib.import_module("rustnn._missing")
 
     raise AttributeError(_missing.explain("rustnn", name, globals()))
 
@@ -106,6 +112,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Size",
     *(_name for _name in dir(_C) if not _name.startswith("_")),
     *_function_names,
     "autograd",

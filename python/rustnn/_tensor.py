@@ -384,7 +384,11 @@ class _TensorMethods:
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Calls `func`; a subclass's override of this gets the calls whose arguments are of the subclass."""
-        result = func(*args, **(kwargs or {}))
+        before = _C._set_torch_function_enabled(False)
+        try:
+            result = func(*args, **(kwargs or {}))
+        finally:
+            _C._set_torch_function_enabled(before)
         return _wrap_like(cls, result)
 
 
@@ -409,8 +413,19 @@ _OVERRIDES = {
 }
 
 
+def _intercept(name: str, method: bool, args: tuple[Any, ...], kwargs: dict[str, Any], cls: Any) -> Any:
+    """Gives a native call on a tensor of subclass `cls` to its `__torch_function__`."""
+    takes_over = cls.__torch_function__
+    if getattr(takes_over, "_rustnn_disabled", False):
+        return NotImplemented
+    func = getattr(_C.Tensor, name, None) if method else getattr(_C, name, None) or getattr(_C._nn, name, None)
+    types = tuple({type(a) for a in (*args, *kwargs.values()) if isinstance(a, _C.Tensor)})
+    return takes_over(func, types, args, kwargs)
+
+
 def attach() -> None:
     """Gives the native class what it lacks."""
+    _C._set_torch_function_handler(_intercept)
     for name, value in vars(_TensorMethods).items():
         if name in ("__module__", "__doc__", "__dict__", "__weakref__", "__qualname__", "__annotations__"):
             continue

@@ -169,3 +169,7 @@ class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[mis
 def is_lazy(param: Any) -> bool:
     """True for a parameter or buffer whose shape is not known yet."""
     return isinstance(param, UninitializedTensorMixin)
+
+
+if hasattr(_C, "_set_parameter_type"):
+    _C._set_parameter_type(Parameter)  # parameters never intercept calls: they cost no look-up

@@ -78,9 +78,10 @@ pub fn backward(roots: &[Tensor], grads: &[Option<Tensor>], options: &Options) -
     let mut seeds: Vec<(Edge, Tensor)> = Vec::with_capacity(roots.len());
     for (i, root) in roots.iter().enumerate() {
         let Some(edge) = graph::edge_of(root) else {
-            return Err(runtime_error!("element {i} of tensors does not require grad and does not have a grad_fn").hint(
-                "no input of this computation has requires_grad=True, or it ran under no_grad() or after detach()",
-            ));
+            return Err(runtime_error!("element {i} of tensors does not require grad and does not have a grad_fn")
+                .hint(
+                    "no input of this computation has requires_grad=True, or it ran under no_grad() or after detach()",
+                ));
         };
         seeds.push((edge, seed(root, grads.get(i).and_then(Option::as_ref), options.create_graph)?));
     }
@@ -393,8 +394,8 @@ fn accumulate(leaf: &Tensor, g: Tensor) -> Result<()> {
 fn conform(g: &Tensor, want: &OutInfo, node: &Node, i: usize) -> Result<Tensor> {
     let mut g = g.clone();
     if g.shape() != &want.shape[..] {
-        let fits = rustnn_core::base::layout::broadcast_shapes(g.shape(), &want.shape)
-            .is_ok_and(|s| s[..] == *g.shape());
+        let fits =
+            rustnn_core::base::layout::broadcast_shapes(g.shape(), &want.shape).is_ok_and(|s| s[..] == *g.shape());
         if !fits {
             return Err(runtime_error!(
                 "Function {} returned an invalid gradient at index {i} - got {:?} but expected shape compatible with {:?}",

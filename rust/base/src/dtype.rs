@@ -30,8 +30,16 @@ pub enum Kind {
 impl DType {
     /// Every dtype, in promotion order.
     pub const ALL: [DType; 10] = [
-        DType::Bool, DType::U8, DType::I8, DType::I16, DType::I32, DType::I64,
-        DType::F16, DType::BF16, DType::F32, DType::F64,
+        DType::Bool,
+        DType::U8,
+        DType::I8,
+        DType::I16,
+        DType::I32,
+        DType::I64,
+        DType::F16,
+        DType::BF16,
+        DType::F32,
+        DType::F64,
     ];
 
     /// Bytes an element takes.
@@ -108,7 +116,13 @@ impl DType {
             (U8, I8) | (I8, U8) => I16,
             (U8, x) | (x, U8) => x,
             (F16, BF16) | (BF16, F16) => F32,
-            (a, b) => if a as u8 > b as u8 { a } else { b },
+            (a, b) => {
+                if a as u8 > b as u8 {
+                    a
+                } else {
+                    b
+                }
+            }
         }
     }
 
@@ -156,11 +170,14 @@ pub fn result_type(operands: impl IntoIterator<Item = Operand>, default_float: D
         match o {
             Operand::Dimensioned(d) => join(&mut dim, d),
             Operand::ZeroDim(d) => join(&mut zero, d),
-            Operand::Number(k) => join(&mut num, match k {
-                Kind::Bool => DType::Bool,
-                Kind::Int => DType::I64,
-                Kind::Float => default_float,
-            }),
+            Operand::Number(k) => join(
+                &mut num,
+                match k {
+                    Kind::Bool => DType::Bool,
+                    Kind::Int => DType::I64,
+                    Kind::Float => default_float,
+                },
+            ),
         }
     }
     let combine = |high: Option<DType>, low: Option<DType>| match (high, low) {
@@ -413,16 +430,46 @@ impl Float for f16 {
 macro_rules! with_dtype {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
-            $crate::DType::Bool => { type $T = $crate::B8; $body }
-            $crate::DType::U8 => { type $T = u8; $body }
-            $crate::DType::I8 => { type $T = i8; $body }
-            $crate::DType::I16 => { type $T = i16; $body }
-            $crate::DType::I32 => { type $T = i32; $body }
-            $crate::DType::I64 => { type $T = i64; $body }
-            $crate::DType::F16 => { type $T = $crate::f16; $body }
-            $crate::DType::BF16 => { type $T = $crate::bf16; $body }
-            $crate::DType::F32 => { type $T = f32; $body }
-            $crate::DType::F64 => { type $T = f64; $body }
+            $crate::DType::Bool => {
+                type $T = $crate::B8;
+                $body
+            }
+            $crate::DType::U8 => {
+                type $T = u8;
+                $body
+            }
+            $crate::DType::I8 => {
+                type $T = i8;
+                $body
+            }
+            $crate::DType::I16 => {
+                type $T = i16;
+                $body
+            }
+            $crate::DType::I32 => {
+                type $T = i32;
+                $body
+            }
+            $crate::DType::I64 => {
+                type $T = i64;
+                $body
+            }
+            $crate::DType::F16 => {
+                type $T = $crate::f16;
+                $body
+            }
+            $crate::DType::BF16 => {
+                type $T = $crate::bf16;
+                $body
+            }
+            $crate::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            $crate::DType::F64 => {
+                type $T = f64;
+                $body
+            }
         }
     };
 }
@@ -432,10 +479,22 @@ macro_rules! with_dtype {
 macro_rules! with_float {
     ($dtype:expr, $T:ident => $body:expr, else $other:expr) => {
         match $dtype {
-            $crate::DType::F32 => { type $T = f32; $body }
-            $crate::DType::F64 => { type $T = f64; $body }
-            $crate::DType::BF16 => { type $T = $crate::bf16; $body }
-            $crate::DType::F16 => { type $T = $crate::f16; $body }
+            $crate::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            $crate::DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            $crate::DType::BF16 => {
+                type $T = $crate::bf16;
+                $body
+            }
+            $crate::DType::F16 => {
+                type $T = $crate::f16;
+                $body
+            }
             _ => $other,
         }
     };
@@ -447,15 +506,42 @@ macro_rules! with_number {
     ($dtype:expr, $T:ident => $body:expr, else $other:expr) => {
         match $dtype {
             $crate::DType::Bool => $other,
-            $crate::DType::U8 => { type $T = u8; $body }
-            $crate::DType::I8 => { type $T = i8; $body }
-            $crate::DType::I16 => { type $T = i16; $body }
-            $crate::DType::I32 => { type $T = i32; $body }
-            $crate::DType::I64 => { type $T = i64; $body }
-            $crate::DType::F16 => { type $T = $crate::f16; $body }
-            $crate::DType::BF16 => { type $T = $crate::bf16; $body }
-            $crate::DType::F32 => { type $T = f32; $body }
-            $crate::DType::F64 => { type $T = f64; $body }
+            $crate::DType::U8 => {
+                type $T = u8;
+                $body
+            }
+            $crate::DType::I8 => {
+                type $T = i8;
+                $body
+            }
+            $crate::DType::I16 => {
+                type $T = i16;
+                $body
+            }
+            $crate::DType::I32 => {
+                type $T = i32;
+                $body
+            }
+            $crate::DType::I64 => {
+                type $T = i64;
+                $body
+            }
+            $crate::DType::F16 => {
+                type $T = $crate::f16;
+                $body
+            }
+            $crate::DType::BF16 => {
+                type $T = $crate::bf16;
+                $body
+            }
+            $crate::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            $crate::DType::F64 => {
+                type $T = f64;
+                $body
+            }
         }
     };
 }

@@ -185,7 +185,8 @@ impl Layout {
         if shape.len() < self.ndim() {
             return Err(runtime_error!(
                 "expand: the number of sizes provided ({}) must be greater or equal to the number of dimensions in the tensor ({})",
-                shape.len(), self.ndim()
+                shape.len(),
+                self.ndim()
             ));
         }
         let lead = shape.len() - self.ndim();
@@ -259,7 +260,8 @@ impl Layout {
     pub fn view(&self, shape: &[usize]) -> Option<Layout> {
         let count = self.numel();
         if count == 0 || self.is_contiguous() {
-            let strides = if count == 0 && shape == &self.shape[..] { self.strides.clone() } else { contiguous_strides(shape) };
+            let strides =
+                if count == 0 && shape == &self.shape[..] { self.strides.clone() } else { contiguous_strides(shape) };
             return Some(Layout { shape: shape.into(), strides, offset: self.offset });
         }
         let mut strides: Strides = SmallVec::from_elem(0, shape.len());
@@ -268,8 +270,7 @@ impl Layout {
         let (mut chunk, mut made) = (1usize, 1usize);
         for d in (0..self.ndim()).rev() {
             chunk *= self.shape[d];
-            let breaks = d == 0
-                || (self.shape[d - 1] != 1 && self.strides[d - 1] != chunk as isize * chunk_stride);
+            let breaks = d == 0 || (self.shape[d - 1] != 1 && self.strides[d - 1] != chunk as isize * chunk_stride);
             if breaks {
                 while to >= 0 && (made < chunk || shape[to as usize] == 1) {
                     strides[to as usize] = made as isize * chunk_stride;

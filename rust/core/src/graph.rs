@@ -98,7 +98,8 @@ pub enum Work {
 }
 
 /// A hook on a node as a whole: `(id, f)`; the engine passes gradients of inputs (post) or of outputs (pre).
-pub type NodeHook = Arc<dyn Fn(&[Option<Tensor>], &[Option<Tensor>]) -> Result<Option<Vec<Option<Tensor>>>> + Send + Sync>;
+pub type NodeHook =
+    Arc<dyn Fn(&[Option<Tensor>], &[Option<Tensor>]) -> Result<Option<Vec<Option<Tensor>>>> + Send + Sync>;
 
 /// Hooks that only few nodes have.
 #[derive(Default)]
@@ -347,9 +348,8 @@ pub fn mark_view(out: &Tensor, input: &Tensor, frozen: Option<&'static str>) {
     if mode::inference_mode() || !out.dtype().is_float() {
         return;
     }
-    let frozen = frozen.or_else(|| {
-        (!mode::grad_enabled() && input.requires_grad()).then_some("was created in no_grad mode")
-    });
+    let frozen =
+        frozen.or_else(|| (!mode::grad_enabled() && input.requires_grad()).then_some("was created in no_grad mode"));
     let from = input.meta_or_new();
     let view = match from.view() {
         Some(v) => View { version: out.version(), frozen: frozen.or(v.frozen), ..v },
@@ -465,7 +465,8 @@ impl Saved {
             let kind = format!("{} {:?}", t.dtype().torch_name(), t.shape());
             let mut e = runtime_error!(
                 "one of the variables needed for gradient computation has been modified by an inplace operation: [{kind}], which is saved by {}, is at version {now}; expected version {} instead.",
-                ctx.node.name(), self.version
+                ctx.node.name(),
+                self.version
             );
             e = e.hint(match ctx.node.trace() {
                 Some(at) => format!("the forward call was made here:\n{at}"),

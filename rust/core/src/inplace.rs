@@ -28,8 +28,10 @@ pub fn check_writable(x: &Tensor) -> Result<()> {
     if let Some(meta) = x.meta() {
         if mode::grad_enabled() {
             if meta.wants_grad() && !meta.has_edge() {
-                return Err(runtime_error!("a leaf Variable that requires grad is being used in an in-place operation.")
-                    .hint("to change a parameter by hand, do it under `with torch.no_grad():`"));
+                return Err(runtime_error!(
+                    "a leaf Variable that requires grad is being used in an in-place operation."
+                )
+                .hint("to change a parameter by hand, do it under `with torch.no_grad():`"));
             }
             if let Some(v) = meta.view() {
                 if v.base.wants_grad() && !v.base.has_edge() {

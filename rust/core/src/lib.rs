@@ -11,11 +11,13 @@ pub mod mode;
 pub mod storage;
 pub mod tensor;
 
-pub use graph::{Backward, Ctx, Edge, Grads, Node, Saved, attach, attach_many, attach_view, needs_grad, save, save_output};
+pub use generator::Generator;
+pub use graph::{
+    Backward, Ctx, Edge, Grads, Node, Saved, attach, attach_many, attach_view, needs_grad, save, save_output,
+};
 pub use mode::{grad_enabled, inference_mode};
 pub use rustnn_base as base;
 pub use rustnn_base::{DType, Dims, Element, Error, Layout, Result, Scalar, Strides};
 pub use rustnn_kernels::Raw;
-pub use generator::Generator;
 pub use storage::Storage;
 pub use tensor::Tensor;

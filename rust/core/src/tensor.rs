@@ -61,11 +61,9 @@ impl Tensor {
     pub fn empty_strided(shape: &[usize], strides: &[isize], dtype: DType) -> Result<Tensor> {
         layout::numel(shape)?;
         let l = Layout { shape: shape.into(), strides: strides.into(), offset: 0 };
-        let bytes = l
-            .extent()?
-            .checked_mul(dtype.size())
-            .filter(|&b| b <= isize::MAX as usize)
-            .ok_or_else(|| runtime_error!("Storage size calculation overflowed with sizes={shape:?} and strides={strides:?}"))?;
+        let bytes = l.extent()?.checked_mul(dtype.size()).filter(|&b| b <= isize::MAX as usize).ok_or_else(|| {
+            runtime_error!("Storage size calculation overflowed with sizes={shape:?} and strides={strides:?}")
+        })?;
         Ok(Self::build(Storage::new(bytes)?, l, dtype))
     }
 
@@ -373,7 +371,12 @@ fn check_bounds(storage: &Storage, layout: &Layout, dtype: DType) -> Result<()> 
     if !fits {
         return Err(runtime_error!(
             "setStorage: sizes {:?}, strides {:?}, storage offset {}, and itemsize {} requiring a storage size of {} are out of bounds for storage of size {}",
-            &layout.shape[..], &layout.strides[..], layout.offset, dtype.size(), end.saturating_mul(dtype.size()), storage.bytes()
+            &layout.shape[..],
+            &layout.strides[..],
+            layout.offset,
+            dtype.size(),
+            end.saturating_mul(dtype.size()),
+            storage.bytes()
         ));
     }
     Ok(())

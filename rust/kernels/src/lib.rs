@@ -4,22 +4,19 @@
 //! `rustnn_simd::dispatch`.
 
 pub mod alloc;
+pub mod attention;
 pub mod conv;
 pub mod convert;
 pub mod copy;
+pub mod ctc;
+pub mod elementwise;
 pub mod gemm;
 pub mod index;
-mod machine;
-pub mod elementwise;
-pub mod map;
-pub mod math;
-pub mod attention;
-pub mod convert;
-pub mod copy;
-pub mod ctc;
-pub mod index;
 pub mod loss;
+mod machine;
+pub mod map;
 pub mod mat;
+pub mod math;
 pub mod norm;
 pub mod norm_batch;
 pub mod optim;
@@ -28,11 +25,14 @@ pub mod plan;
 pub mod pool;
 pub mod random;
 pub mod raw;
-pub mod scratch;
+pub mod reduce;
 pub mod rnn;
 pub mod rowmath;
+pub mod scan;
+pub mod scratch;
 pub mod softmax;
 pub mod sort;
+
 #[cfg(test)]
 pub(crate) mod testutil;
 

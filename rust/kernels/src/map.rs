@@ -7,6 +7,7 @@
 
 use crate::convert::{Convert, convert};
 use crate::copy::check_broadcast;
+use crate::parallel::SendPtr;
 use crate::plan::Plan;
 use crate::{Raw, parallel};
 use rustnn_base::{DType, Result};
@@ -37,29 +38,16 @@ type Buffer = MaybeUninit<[u64; BLOCK]>;
 /// Runs `run` over `ops[0]` (the destination) and `ops[1..]` (the sources, broadcast to it). `dtypes` are what the
 /// loop reads and writes. A source may be the destination itself, exactly; other overlap is the caller's to refuse.
 pub fn map<const N: usize>(ops: [&Raw; N], dtypes: [DType; N], run: Run<'_, N>) -> Result<()> {
-    let shape = ops[0].shape();
     let n = ops[0].numel();
     if n == 0 {
         return Ok(());
     }
-    let plain = (0..N).all(|i| {
-        ops[i].dtype() == dtypes[i]
-            && (i == 0 || (ops[i].shape() == shape && ops[i].ptr::<u8>() != ops[0].ptr::<u8>()))
-            && ops[i].is_contiguous()
-    });
-    if plain {
-        let base = ops.map(|o| crate::parallel::SendPtr(o.ptr::<u8>()));
-        let at = |start: usize| {
-            let mut p = [std::ptr::null_mut(); N];
-            for i in 0..N {
-                p[i] = base[i].get().wrapping_add(start * dtypes[i].size());
-            }
-            p
-        };
+    if let Some(mode) = linear(&ops, &dtypes) {
+        let job = Linear { ptr: ops.map(|o| SendPtr(o.ptr::<u8>())), mem: ops.map(|o| o.dtype()), lane: dtypes, mode, run };
         if n <= GRAIN {
-            run(at(0), n);
+            job.chunk(0, n);
         } else {
-            parallel::for_range(n, GRAIN, |r| run(at(r.start), r.len()));
+            parallel::for_range(n, GRAIN, |r| job.chunk(r.start, r.end));
         }
         return Ok(());
     }
@@ -74,6 +62,97 @@ pub fn map<const N: usize>(ops: [&Raw; N], dtypes: [DType; N], run: Run<'_, N>) 
         parallel::for_range(n, GRAIN, |r| job.chunk(r.start, r.end));
     }
     Ok(())
+}
+
+/// The modes of operands that all lie contiguously in one order, or are single elements; none if they do not.
+#[inline]
+fn linear<const N: usize>(ops: &[&Raw; N], dtypes: &[DType; N]) -> Option<[Mode; N]> {
+    let shape = ops[0].shape();
+    let mut mode = [Mode::Direct; N];
+    for i in 0..N {
+        if i > 0 && ops[i].shape() != shape {
+            if ops[i].shape().len() > shape.len() || ops[i].shape().iter().any(|&d| d != 1) {
+                return None;
+            }
+            mode[i] = Mode::Scalar;
+        } else if !ops[i].is_contiguous() {
+            return None;
+        } else if ops[i].dtype() != dtypes[i] || (i > 0 && ops[i].ptr::<u8>() == ops[0].ptr::<u8>()) {
+            mode[i] = Mode::Block;
+        }
+    }
+    Some(mode)
+}
+
+/// The walk where there is nothing to walk: everything contiguous or single.
+struct Linear<'a, const N: usize> {
+    ptr: [SendPtr<u8>; N],
+    mem: [DType; N],
+    lane: [DType; N],
+    mode: [Mode; N],
+    run: Run<'a, N>,
+}
+
+impl<const N: usize> Linear<'_, N> {
+    #[inline]
+    fn chunk(&self, start: usize, end: usize) {
+        if self.mode.iter().all(|&m| m == Mode::Direct) {
+            let mut p = [std::ptr::null_mut(); N];
+            for i in 0..N {
+                p[i] = self.ptr[i].get().wrapping_add(start * self.lane[i].size());
+            }
+            return (self.run)(p, end - start);
+        }
+        self.blocks(start, end);
+    }
+
+    fn blocks(&self, start: usize, end: usize) {
+        let mut bufs = [const { Buffer::uninit() }; N];
+        let mut p = [std::ptr::null_mut::<u8>(); N];
+        for i in 0..N {
+            p[i] = bufs[i].as_mut_ptr().cast();
+            if self.mode[i] == Mode::Scalar {
+                // SAFETY: one element is there; the block holds BLOCK lanes of at most 8 bytes.
+                unsafe {
+                    self.bring(i, p[i], self.ptr[i].get(), 1);
+                    repeat(p[i], (end - start).min(BLOCK), self.lane[i].size());
+                }
+            }
+        }
+        let mut at = start;
+        while at < end {
+            let n = (end - at).min(BLOCK);
+            for i in 0..N {
+                let here = self.ptr[i].get().wrapping_add(at * self.mem[i].size());
+                match self.mode[i] {
+                    Mode::Direct => p[i] = here,
+                    // SAFETY: `at + n` elements are there; n ≤ BLOCK.
+                    Mode::Block if i > 0 => unsafe { self.bring(i, p[i], here, n) },
+                    _ => {}
+                }
+            }
+            (self.run)(p, n);
+            if self.mode[0] == Mode::Block {
+                let here = self.ptr[0].get().wrapping_add(at * self.mem[0].size());
+                // SAFETY: the block holds the n results just written, of another dtype than the destination.
+                unsafe { convert(self.lane[0], self.mem[0])(here, p[0], n) };
+            }
+            at += n;
+        }
+    }
+
+    /// # Safety
+    /// `n` elements of operand `i` lie at `src`; `buf` has room for as many lanes.
+    unsafe fn bring(&self, i: usize, buf: *mut u8, src: *const u8, n: usize) {
+        // SAFETY: this function's contract.
+        unsafe {
+            if self.mem[i] == self.lane[i] {
+                std::ptr::copy_nonoverlapping(src, buf, n * self.mem[i].size());
+            } else {
+                convert(self.mem[i], self.lane[i])(buf, src, n);
+            }
+        }
+    }
 }
 
 struct Job<'a, const N: usize> {

@@ -68,14 +68,7 @@ impl Signature {
                 None => (part, None),
             };
             let (types, pname) = decl.rsplit_once(' ').ok_or_else(|| bad(part))?;
-            let mut p = Param {
-                name: pname.trim(),
-                types: 0,
-                repeat: 0,
-                spread: false,
-                keyword_only,
-                default: None,
-            };
+            let mut p = Param { name: pname.trim(), types: 0, repeat: 0, spread: false, keyword_only, default: None };
             parse_types(types.trim(), &mut p).ok_or_else(|| bad(types))?;
             if let Some(v) = default {
                 p.default = Some(parse_default(v, p.types).ok_or_else(|| bad(v))?);

@@ -186,13 +186,18 @@ impl Backward for PyBackward {
                     out.push(None);
                     return Ok(());
                 }
-                out.push(Some(expect_tensor(v, &format!("expected Variable or None (got {}): a gradient of {}", v.get_type().name()?, self.name))?));
+                out.push(Some(expect_tensor(
+                    v,
+                    &format!("expected Variable or None (got {}): a gradient of {}", v.get_type().name()?, self.name),
+                )?));
                 Ok(())
             };
             if r.is_none() || tensor_of(r).is_some() {
                 push(r)?;
             } else {
-                for v in r.cast::<PyTuple>().map_err(|_| PyTypeError::new_err("backward must return a tensor or a tuple"))? {
+                for v in
+                    r.cast::<PyTuple>().map_err(|_| PyTypeError::new_err("backward must return a tensor or a tuple"))?
+                {
                     push(&v)?;
                 }
             }
@@ -224,8 +229,7 @@ pub fn _attach_function<'py>(
     non_differentiable: Option<&Bound<'py, PyAny>>,
     ctx: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyTuple>> {
-    let ins: Vec<Option<Tensor>> =
-        inputs.try_iter()?.map(|i| i.map(|i| tensor_of(&i))).collect::<PyResult<_>>()?;
+    let ins: Vec<Option<Tensor>> = inputs.try_iter()?.map(|i| i.map(|i| tensor_of(&i))).collect::<PyResult<_>>()?;
     let outs: Vec<Bound<'py, PyAny>> = outputs.try_iter()?.collect::<PyResult<_>>()?;
     let has = |set: Option<&Bound<'py, PyAny>>, t: &Tensor| -> PyResult<bool> {
         let Some(set) = set.filter(|s| !s.is_none()) else { return Ok(false) };

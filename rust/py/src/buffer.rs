@@ -43,7 +43,9 @@ pub unsafe fn fill(slf: &Bound<'_, PyTensor>, view: *mut ffi::Py_buffer, flags: 
         ));
     }
     let Some(fmt) = format(t.dtype()) else {
-        return Err(PyTypeError::new_err("Got unsupported ScalarType BFloat16\n  hint: NumPy has no bfloat16; use .float()"));
+        return Err(PyTypeError::new_err(
+            "Got unsupported ScalarType BFloat16\n  hint: NumPy has no bfloat16; use .float()",
+        ));
     };
     if flags & ffi::PyBUF_STRIDES != ffi::PyBUF_STRIDES && !t.is_contiguous() {
         return Err(PyBufferError::new_err("the tensor is not contiguous; use .contiguous()"));
@@ -60,8 +62,7 @@ pub unsafe fn fill(slf: &Bound<'_, PyTensor>, view: *mut ffi::Py_buffer, flags: 
         (*view).len = lent.tensor.numel() as ffi::Py_ssize_t * size;
         (*view).readonly = 0;
         (*view).itemsize = size;
-        (*view).format =
-            if flags & ffi::PyBUF_FORMAT != 0 { fmt.as_ptr().cast_mut() } else { std::ptr::null_mut() };
+        (*view).format = if flags & ffi::PyBUF_FORMAT != 0 { fmt.as_ptr().cast_mut() } else { std::ptr::null_mut() };
         (*view).ndim = lent.shape.len() as c_int;
         (*view).shape = lent.shape.as_ptr().cast_mut();
         (*view).strides = lent.strides.as_ptr().cast_mut();
@@ -179,9 +180,7 @@ impl PyTensor {
         }
         let mut t = slf.get().get();
         if t.requires_grad() {
-            return Err(PyBufferError::new_err(
-                "Can't export tensors that require gradient, use tensor.detach()",
-            ));
+            return Err(PyBufferError::new_err("Can't export tensors that require gradient, use tensor.detach()"));
         }
         if copy == Some(true) {
             t = t.copied().or_raise()?;
@@ -264,18 +263,24 @@ pub fn from_dlpack(ext: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
             let w = dl_type(d);
             w.code == t.dtype.code && w.bits == t.dtype.bits && t.dtype.lanes == 1
         }) else {
-            return Err(PyRuntimeError::new_err(format!("from_dlpack: unsupported type code {} bits {}", t.dtype.code, t.dtype.bits)));
+            return Err(PyRuntimeError::new_err(format!(
+                "from_dlpack: unsupported type code {} bits {}",
+                t.dtype.code, t.dtype.bits
+            )));
         };
         let n = usize::try_from(t.ndim).unwrap_or(0);
         let read = |p: *mut i64| -> Vec<i64> { (0..n).map(|i| *p.add(i)).collect() };
-        let shape: Vec<usize> = if n == 0 { vec![] } else { read(t.shape).iter().map(|&d| d.max(0) as usize).collect() };
+        let shape: Vec<usize> =
+            if n == 0 { vec![] } else { read(t.shape).iter().map(|&d| d.max(0) as usize).collect() };
         let strides: Strides = if n == 0 || t.strides.is_null() {
             rustnn_core::base::layout::contiguous_strides(&shape)
         } else {
             read(t.strides).iter().map(|&s| s as isize).collect()
         };
         if strides.iter().zip(&shape).any(|(&s, &d)| s < 0 && d > 1) {
-            return Err(PyRuntimeError::new_err("from_dlpack: negative strides are not supported; copy the array first"));
+            return Err(PyRuntimeError::new_err(
+                "from_dlpack: negative strides are not supported; copy the array first",
+            ));
         }
         let data = t.data.cast::<u8>().wrapping_add(t.byte_offset as usize);
         (dtype, Layout { shape: shape.into(), strides, offset: 0 }, data)

@@ -5,6 +5,7 @@
 
 use crate::convert;
 use crate::error::OrRaise;
+use crate::subclass;
 use crate::tensor::{PyTensor, wrap};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
@@ -77,19 +78,44 @@ unsafe extern "C" fn tramp<const N: usize>(
 macro_rules! t16 {
     ($b:expr) => {
         [
-            tramp::<{ $b }>, tramp::<{ $b + 1 }>, tramp::<{ $b + 2 }>, tramp::<{ $b + 3 }>,
-            tramp::<{ $b + 4 }>, tramp::<{ $b + 5 }>, tramp::<{ $b + 6 }>, tramp::<{ $b + 7 }>,
-            tramp::<{ $b + 8 }>, tramp::<{ $b + 9 }>, tramp::<{ $b + 10 }>, tramp::<{ $b + 11 }>,
-            tramp::<{ $b + 12 }>, tramp::<{ $b + 13 }>, tramp::<{ $b + 14 }>, tramp::<{ $b + 15 }>,
+            tramp::<{ $b }>,
+            tramp::<{ $b + 1 }>,
+            tramp::<{ $b + 2 }>,
+            tramp::<{ $b + 3 }>,
+            tramp::<{ $b + 4 }>,
+            tramp::<{ $b + 5 }>,
+            tramp::<{ $b + 6 }>,
+            tramp::<{ $b + 7 }>,
+            tramp::<{ $b + 8 }>,
+            tramp::<{ $b + 9 }>,
+            tramp::<{ $b + 10 }>,
+            tramp::<{ $b + 11 }>,
+            tramp::<{ $b + 12 }>,
+            tramp::<{ $b + 13 }>,
+            tramp::<{ $b + 14 }>,
+            tramp::<{ $b + 15 }>,
         ]
     };
 }
 macro_rules! t256 {
     ($b:expr) => {
         [
-            t16!($b), t16!($b + 16), t16!($b + 32), t16!($b + 48), t16!($b + 64), t16!($b + 80), t16!($b + 96),
-            t16!($b + 112), t16!($b + 128), t16!($b + 144), t16!($b + 160), t16!($b + 176), t16!($b + 192),
-            t16!($b + 208), t16!($b + 224), t16!($b + 240),
+            t16!($b),
+            t16!($b + 16),
+            t16!($b + 32),
+            t16!($b + 48),
+            t16!($b + 64),
+            t16!($b + 80),
+            t16!($b + 96),
+            t16!($b + 112),
+            t16!($b + 128),
+            t16!($b + 144),
+            t16!($b + 160),
+            t16!($b + 176),
+            t16!($b + 192),
+            t16!($b + 208),
+            t16!($b + 224),
+            t16!($b + 240),
         ]
     };
 }
@@ -120,7 +146,12 @@ unsafe fn enter(
         // SAFETY: Python passes `nargs` positional and `nkw` keyword values at `args`.
         let all: &[*mut ffi::PyObject] =
             if nargs + nkw == 0 { &[] } else { unsafe { std::slice::from_raw_parts(args, nargs + nkw) } };
-        let given = Given { slf: if entry.method { slf } else { std::ptr::null_mut() }, pos: &all[..nargs], kw: &all[nargs..], kwnames };
+        let given = Given {
+            slf: if entry.method { slf } else { std::ptr::null_mut() },
+            pos: &all[..nargs],
+            kw: &all[nargs..],
+            kwnames,
+        };
         dispatch(py, t, entry, &given)
     });
     match std::panic::catch_unwind(call) {
@@ -135,7 +166,8 @@ unsafe fn enter(
                 .map(|s| (*s).to_owned())
                 .or_else(|| payload.downcast_ref::<String>().cloned())
                 .unwrap_or_default();
-            PyRuntimeError::new_err(format!("internal error in rustnn: {what}\n  hint: please report this")).restore(py);
+            PyRuntimeError::new_err(format!("internal error in rustnn: {what}\n  hint: please report this"))
+                .restore(py);
             std::ptr::null_mut()
         }
     }
@@ -188,10 +220,9 @@ enum Misfit {
 }
 
 fn dispatch(py: Python<'_>, t: &Table, entry: &Entry, given: &Given<'_>) -> PyResult<Py<PyAny>> {
-    if let Some(result) = crate::subclass::intercept(py, entry.name, entry.method, entry.inplace, || {
-        given.each(py).collect()
-    }, given.slf, given.pos, given.kw, given.kwnames)? {
-        return Ok(result);
+    let (slf, pos, kw) = (given.slf, given.pos, given.kw);
+    if let Some(r) = subclass::intercept(py, entry.name, entry.method, entry.inplace, slf, pos, kw, given.kwnames)? {
+        return Ok(r);
     }
     let mut first: Option<PyErr> = None;
     for &o in &entry.overloads {
@@ -262,7 +293,10 @@ fn parse(
         let found = o.names.iter().position(|n| n.as_ptr() == name).or_else(|| find_by_text(py, o, name));
         match found {
             Some(i) if values[i].is_some() || spread.is_some_and(|s| s.0 == i) => {
-                return Err(mismatch(format!("{}() got multiple values for argument '{}'", entry.name, params[i].name)));
+                return Err(mismatch(format!(
+                    "{}() got multiple values for argument '{}'",
+                    entry.name, params[i].name
+                )));
             }
             Some(i) => values[i] = Some(given.kw[k]),
             None if o.def.flags & OUT != 0 && !entry.inplace && is_out(py, t, name) => {
@@ -337,10 +371,20 @@ fn wrong_type(entry: &Entry, p: &Param, i: usize, given: &Given<'_>, v: &Bound<'
 /// What a parameter accepts, in PyTorch's words.
 fn type_names(p: &Param) -> String {
     let all = [
-        (ty::TENSOR, "Tensor"), (ty::TENSORS, "tuple of Tensors"), (ty::OPT_TENSORS, "tuple of Tensors"),
-        (ty::SCALAR, "Number"), (ty::INT, "int"), (ty::INTS, "tuple of ints"), (ty::FLOAT, "float"),
-        (ty::FLOATS, "tuple of floats"), (ty::BOOL, "bool"), (ty::STR, "str"), (ty::DTYPE, "torch.dtype"),
-        (ty::DEVICE, "torch.device"), (ty::LAYOUT, "torch.layout"), (ty::MEMORY_FORMAT, "torch.memory_format"),
+        (ty::TENSOR, "Tensor"),
+        (ty::TENSORS, "tuple of Tensors"),
+        (ty::OPT_TENSORS, "tuple of Tensors"),
+        (ty::SCALAR, "Number"),
+        (ty::INT, "int"),
+        (ty::INTS, "tuple of ints"),
+        (ty::FLOAT, "float"),
+        (ty::FLOATS, "tuple of floats"),
+        (ty::BOOL, "bool"),
+        (ty::STR, "str"),
+        (ty::DTYPE, "torch.dtype"),
+        (ty::DEVICE, "torch.device"),
+        (ty::LAYOUT, "torch.layout"),
+        (ty::MEMORY_FORMAT, "torch.memory_format"),
         (ty::GENERATOR, "torch.Generator"),
     ];
     all.iter().filter(|(bit, _)| p.types & bit != 0).map(|(_, n)| *n).collect::<Vec<_>>().join(" or ")
@@ -410,8 +454,8 @@ fn run(
         let slf = unsafe { Bound::from_borrowed_ptr(py, target) };
         let x = args.tensor(0).or_raise()?.clone();
         rustnn_core::inplace::check_writable(&x).or_raise()?;
-        let direct = o.def.flags & DIRECT != 0
-            && !(rustnn_core::grad_enabled() && tensors(&args).any(Tensor::requires_grad));
+        let direct =
+            o.def.flags & DIRECT != 0 && !(rustnn_core::grad_enabled() && tensors(&args).any(Tensor::requires_grad));
         let ret = if direct { dest::offer(&x, || compute(py, o, &args))? } else { compute(py, o, &args)? };
         if let Ret::Tensor(r) = ret {
             if direct && r.same(&x) {
@@ -441,7 +485,10 @@ fn write_outs(out: &Bound<'_, PyAny>, ret: Ret) -> PyResult<Py<PyAny>> {
     let results = match ret {
         Ret::Tensor(r) => {
             let Ok(cell) = out.cast::<PyTensor>() else {
-                return Err(PyTypeError::new_err(format!("argument 'out' must be Tensor, not {}", out.get_type().name()?)));
+                return Err(PyTypeError::new_err(format!(
+                    "argument 'out' must be Tensor, not {}",
+                    out.get_type().name()?
+                )));
             };
             let new = write_out(&cell.get().get(), &r).or_raise()?;
             if !new.same(&cell.get().get()) {
@@ -505,9 +552,8 @@ impl Named {
             return Err(PyRuntimeError::new_err(format!("op {} is not registered", self.name)));
         }
         let ptrs: SmallVec<[*mut ffi::PyObject; 4]> = objects.iter().map(|o| o.as_ptr()).collect();
-        if let Some(r) = crate::subclass::intercept(py, self.name, true, inplace, || {
-            objects.iter().map(|o| (*o).clone()).collect()
-        }, std::ptr::null_mut(), &ptrs, &[], std::ptr::null_mut())? {
+        let none = std::ptr::null_mut();
+        if let Some(r) = subclass::intercept(py, self.name, true, inplace, none, &ptrs, &[], none)? {
             return Ok(Some(r));
         }
         'next: for &o in found {
@@ -642,7 +688,11 @@ pub fn _registry(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
             let d = PyDict::new(py);
             let f = o.def.flags;
             let surfaces: Vec<&str> = [
-                (METHOD, "method"), (TORCH, "torch"), (NN, "nn"), (LINALG, "linalg"), (SPECIAL, "special"),
+                (METHOD, "method"),
+                (TORCH, "torch"),
+                (NN, "nn"),
+                (LINALG, "linalg"),
+                (SPECIAL, "special"),
                 (PRIVATE, "private"),
             ]
             .iter()

@@ -14,9 +14,8 @@ static DTYPES: PyOnceLock<Vec<Py<PyDType>>> = PyOnceLock::new();
 
 /// The one object of a dtype.
 pub fn dtype_object(py: Python<'_>, d: DType) -> PyResult<Py<PyDType>> {
-    let all = DTYPES.get_or_try_init(py, || {
-        DType::ALL.iter().map(|&d| Py::new(py, PyDType(d))).collect::<PyResult<Vec<_>>>()
-    })?;
+    let all = DTYPES
+        .get_or_try_init(py, || DType::ALL.iter().map(|&d| Py::new(py, PyDType(d))).collect::<PyResult<Vec<_>>>())?;
     Ok(all[d as usize].clone_ref(py))
 }
 
@@ -191,8 +190,12 @@ pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
         m.add(d.name(), dtype_object(py, d)?)?;
     }
     for (alias, d) in [
-        ("float", DType::F32), ("double", DType::F64), ("half", DType::F16), ("long", DType::I64),
-        ("int", DType::I32), ("short", DType::I16),
+        ("float", DType::F32),
+        ("double", DType::F64),
+        ("half", DType::F16),
+        ("long", DType::I64),
+        ("int", DType::I32),
+        ("short", DType::I16),
     ] {
         m.add(alias, dtype_object(py, d)?)?;
     }

@@ -155,7 +155,10 @@ pub fn tensor_from(v: &Bound<'_, PyAny>, dtype: Option<DType>) -> PyResult<Tenso
         return t.detach().copied_as(dtype.unwrap_or(t.dtype())).or_raise();
     }
     let py = v.py();
-    let is_plain = v.is_instance_of::<PyList>() || v.is_instance_of::<PyTuple>() || v.is_exact_instance_of::<PyFloat>() || v.is_exact_instance_of::<PyInt>();
+    let is_plain = v.is_instance_of::<PyList>()
+        || v.is_instance_of::<PyTuple>()
+        || v.is_exact_instance_of::<PyFloat>()
+        || v.is_exact_instance_of::<PyInt>();
     if !is_plain && v.hasattr(pyo3::intern!(py, "__array_interface__"))? && v.hasattr(pyo3::intern!(py, "ndim"))? {
         let t = from_array(v)?;
         return t.copied_as(dtype.unwrap_or(t.dtype())).or_raise();
@@ -375,7 +378,8 @@ pub fn frombuffer<'py>(
     let Some(ptr) = NonNull::new(address) else { return Err(PyValueError::new_err("empty buffer")) };
     let owner: Py<PyAny> = flat.unbind();
     // SAFETY: the range was checked against the buffer, which `owner` keeps alive.
-    let t = unsafe { Tensor::from_foreign(ptr, Layout::contiguous(&[count as usize]), d, Box::new(owner)) }.or_raise()?;
+    let t =
+        unsafe { Tensor::from_foreign(ptr, Layout::contiguous(&[count as usize]), d, Box::new(owner)) }.or_raise()?;
     made(py, t, requires_grad)
 }
 
@@ -392,7 +396,9 @@ pub fn legacy(args: &Bound<'_, PyTuple>) -> PyResult<Tensor> {
     if first.is_exact_instance_of::<PyInt>() {
         let sizes: Vec<i64> = args.extract()?;
         if let Some(bad) = sizes.iter().find(|s| **s < 0) {
-            return Err(PyRuntimeError::new_err(format!("Trying to create tensor with negative dimension {bad}: {sizes:?}")));
+            return Err(PyRuntimeError::new_err(format!(
+                "Trying to create tensor with negative dimension {bad}: {sizes:?}"
+            )));
         }
         let dims: Vec<usize> = sizes.iter().map(|&s| s as usize).collect();
         return Tensor::empty(&dims, d).or_raise();
@@ -410,7 +416,9 @@ pub fn _view_dtype(t: &Bound<'_, PyAny>, dtype: &Bound<'_, PyAny>) -> PyResult<P
     if from != to {
         let last = l.ndim().checked_sub(1).filter(|&i| l.strides[i] == 1 || l.shape[i] <= 1);
         let Some(last) = last else {
-            return Err(PyRuntimeError::new_err("self.stride(-1) must be 1 to view a tensor as a dtype of another size"));
+            return Err(PyRuntimeError::new_err(
+                "self.stride(-1) must be 1 to view a tensor as a dtype of another size",
+            ));
         };
         let bytes = l.shape[last] * from;
         let aligned = l.strides.iter().enumerate().all(|(i, &s)| i == last || (s as usize * from) % to == 0);

@@ -60,7 +60,10 @@ impl PyGenerator {
     /// Takes a state of `get_state`.
     fn set_state<'py>(slf: Bound<'py, Self>, state: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Self>> {
         let Some(t) = tensor_of(state) else {
-            return Err(PyTypeError::new_err(format!("expected a torch.ByteTensor, but got {}", state.get_type().name()?)));
+            return Err(PyTypeError::new_err(format!(
+                "expected a torch.ByteTensor, but got {}",
+                state.get_type().name()?
+            )));
         };
         if t.dtype() != DType::U8 {
             return Err(PyTypeError::new_err("RNG state must be a torch.ByteTensor"));

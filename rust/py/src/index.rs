@@ -94,7 +94,8 @@ fn items(v: &Bound<'_, PyAny>) -> PyResult<Items> {
 
 pub fn get(slf: &Bound<'_, PyTensor>, v: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let py = slf.py();
-    if let Some(r) = crate::subclass::intercept(py, "__getitem__", true, false, Vec::new, std::ptr::null_mut(), &[slf.as_ptr(), v.as_ptr()], &[], std::ptr::null_mut())? {
+    let (none, args) = (std::ptr::null_mut(), [slf.as_ptr(), v.as_ptr()]);
+    if let Some(r) = crate::subclass::intercept(py, "__getitem__", true, false, none, &args, &[], none)? {
         return Ok(r);
     }
     let x = slf.get().get();

@@ -14,25 +14,10 @@ mod node;
 mod node_names;
 mod operators;
 mod subclass;
+mod system;
 mod tensor;
 
 use pyo3::prelude::*;
-
-#[pyfunction]
-fn get_num_threads() -> usize {
-    rustnn_kernels::parallel::num_threads()
-}
-
-#[pyfunction]
-fn set_num_threads(n: i64) -> PyResult<()> {
-    match usize::try_from(n).ok().filter(|&n| n > 0) {
-        Some(n) => {
-            rustnn_kernels::parallel::set_num_threads(n);
-            Ok(())
-        }
-        None => Err(pyo3::exceptions::PyRuntimeError::new_err("set_num_threads expects a positive integer")),
-    }
-}
 
 #[pyfunction]
 fn get_default_dtype(py: Python<'_>) -> PyResult<Py<dtype::PyDType>> {
@@ -53,19 +38,17 @@ fn set_default_dtype(d: &Bound<'_, dtype::PyDType>) -> PyResult<()> {
 }
 
 #[pyfunction]
-fn promote_types(py: Python<'_>, a: &Bound<'_, dtype::PyDType>, b: &Bound<'_, dtype::PyDType>) -> PyResult<Py<dtype::PyDType>> {
+fn promote_types(
+    py: Python<'_>,
+    a: &Bound<'_, dtype::PyDType>,
+    b: &Bound<'_, dtype::PyDType>,
+) -> PyResult<Py<dtype::PyDType>> {
     dtype::dtype_object(py, a.get().0.promote(b.get().0))
 }
 
 #[pyfunction]
 fn can_cast(from_: &Bound<'_, dtype::PyDType>, to: &Bound<'_, dtype::PyDType>) -> bool {
     from_.get().0.can_cast(to.get().0)
-}
-
-/// The instruction set in use and all that the machine has.
-#[pyfunction]
-fn _isa() -> (&'static str, Vec<&'static str>) {
-    (rustnn_simd::isa().name(), rustnn_simd::Isa::available().into_iter().map(rustnn_simd::Isa::name).collect())
 }
 
 #[pymodule]
@@ -77,20 +60,19 @@ fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
     call::install(m)?;
     autograd::install(m)?;
     factory::install(m)?;
+    system::install(m)?;
     for f in [
-        wrap_pyfunction!(get_num_threads, m)?,
-        wrap_pyfunction!(set_num_threads, m)?,
         wrap_pyfunction!(get_default_dtype, m)?,
         wrap_pyfunction!(set_default_dtype, m)?,
         wrap_pyfunction!(promote_types, m)?,
         wrap_pyfunction!(can_cast, m)?,
-        wrap_pyfunction!(_isa, m)?,
         wrap_pyfunction!(call::_registry, m)?,
         wrap_pyfunction!(tensor::_set_size_type, m)?,
         wrap_pyfunction!(tensor::_become, m)?,
         wrap_pyfunction!(tensor::_restride, m)?,
         wrap_pyfunction!(subclass::_set_parameter_type, m)?,
         wrap_pyfunction!(subclass::_set_torch_function_handler, m)?,
+        wrap_pyfunction!(subclass::_set_torch_function_enabled, m)?,
         wrap_pyfunction!(buffer::from_dlpack, m)?,
     ] {
         m.add_function(f)?;

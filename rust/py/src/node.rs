@@ -30,7 +30,11 @@ pub fn to_tuple<'py>(py: Python<'py>, grads: &[Option<Tensor>]) -> PyResult<Boun
 fn node_hook(f: Py<PyAny>, pre: bool) -> NodeHook {
     Arc::new(move |a: &[Option<Tensor>], b: &[Option<Tensor>]| -> Result<Option<Vec<Option<Tensor>>>> {
         Python::attach(|py| {
-            let r = if pre { f.call1(py, (to_tuple(py, a)?,))? } else { f.call1(py, (to_tuple(py, a)?, to_tuple(py, b)?))? };
+            let r = if pre {
+                f.call1(py, (to_tuple(py, a)?,))?
+            } else {
+                f.call1(py, (to_tuple(py, a)?, to_tuple(py, b)?))?
+            };
             if r.is_none(py) {
                 return Ok(None);
             }
@@ -67,9 +71,10 @@ impl PyNode {
     fn variable(&self, py: Python<'_>) -> PyResult<Py<PyTensor>> {
         match self.0.work() {
             Work::Accumulate(t) => wrap(py, t.clone()),
-            Work::Op(_) => {
-                Err(pyo3::exceptions::PyAttributeError::new_err(format!("'{}' object has no attribute 'variable'", self.0.name())))
-            }
+            Work::Op(_) => Err(pyo3::exceptions::PyAttributeError::new_err(format!(
+                "'{}' object has no attribute 'variable'",
+                self.0.name()
+            ))),
         }
     }
     #[getter]

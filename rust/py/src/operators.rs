@@ -112,10 +112,18 @@ impl PyTensor {
     fn __imod__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<()> {
         inplace(&REMAINDER, slf.as_any(), other)
     }
-    fn __pow__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>, _modulo: Option<Obj<'_, 'py>>) -> PyResult<Py<PyAny>> {
+    fn __pow__<'py>(
+        slf: &Bound<'py, PyTensor>,
+        other: Obj<'_, 'py>,
+        _modulo: Option<Obj<'_, 'py>>,
+    ) -> PyResult<Py<PyAny>> {
         binary(&POW, slf.as_any(), other)
     }
-    fn __rpow__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>, _modulo: Option<Obj<'_, 'py>>) -> PyResult<Py<PyAny>> {
+    fn __rpow__<'py>(
+        slf: &Bound<'py, PyTensor>,
+        other: Obj<'_, 'py>,
+        _modulo: Option<Obj<'_, 'py>>,
+    ) -> PyResult<Py<PyAny>> {
         binary(&RPOW, slf.as_any(), other)
     }
     fn __ipow__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>, _modulo: Option<Obj<'_, 'py>>) -> PyResult<()> {

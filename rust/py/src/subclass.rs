@@ -21,14 +21,23 @@ pub fn _set_torch_function_handler(py: Python<'_>, handler: Py<PyAny>) {
     let _ = HANDLER.set(py, handler);
 }
 
+thread_local! {
+    static ENABLED: std::cell::Cell<bool> = const { std::cell::Cell::new(true) };
+}
+
+/// Switches interception on this thread (off inside of the default `__torch_function__`); returns what was.
+#[pyfunction]
+pub fn _set_torch_function_enabled(on: bool) -> bool {
+    ENABLED.replace(on)
+}
+
 /// Lets a subclass among the arguments take the call over. `None` means: go on as usual.
 #[inline]
-pub fn intercept<'py>(
-    py: Python<'py>,
+pub fn intercept(
+    py: Python<'_>,
     name: &'static str,
     method: bool,
     inplace: bool,
-    _all: impl FnOnce() -> Vec<Bound<'py, PyAny>>,
     slf: *mut ffi::PyObject,
     pos: &[*mut ffi::PyObject],
     kw: &[*mut ffi::PyObject],
@@ -60,11 +69,13 @@ fn take_over(
     kw: &[*mut ffi::PyObject],
     kwnames: *mut ffi::PyObject,
 ) -> PyResult<Option<Py<PyAny>>> {
+    if !ENABLED.get() {
+        return Ok(None);
+    }
     let Some(handler) = HANDLER.get(py) else { return Ok(None) };
     // SAFETY: all are borrowed arguments of a call in progress.
     let own = |p: *mut ffi::PyObject| unsafe { Bound::from_borrowed_ptr(py, p) };
-    let args: Vec<_> =
-        std::iter::once(slf).filter(|p| !p.is_null()).chain(pos.iter().copied()).map(own).collect();
+    let args: Vec<_> = std::iter::once(slf).filter(|p| !p.is_null()).chain(pos.iter().copied()).map(own).collect();
     let kwargs = PyDict::new(py);
     for (i, &v) in kw.iter().enumerate() {
         // SAFETY: `kwnames` is a tuple as long as `kw`.

@@ -385,9 +385,7 @@ impl PyTensor {
         let t = slf.get().get();
         if let Some(m) = t.meta() {
             if m.is_view() {
-                return Err(PyRuntimeError::new_err(
-                    "Can't detach views in-place. Use detach() instead.",
-                ));
+                return Err(PyRuntimeError::new_err("Can't detach views in-place. Use detach() instead."));
             }
             m.set_edge(None);
             m.set_wants_grad(false);
@@ -456,9 +454,7 @@ impl PyTensor {
     fn __index__(&self) -> PyResult<i64> {
         let t = self.get();
         if t.dtype().is_float() || t.numel() != 1 {
-            return Err(PyTypeError::new_err(
-                "only integer tensors of a single element can be converted to an index",
-            ));
+            return Err(PyTypeError::new_err("only integer tensors of a single element can be converted to an index"));
         }
         Ok(t.item().or_raise()?.to_i64())
     }
@@ -529,7 +525,12 @@ pub fn _become<'py>(x: Bound<'py, PyTensor>, other: &Bound<'py, PyTensor>) -> Py
 
 /// A tensor over `t`'s storage with these sizes, strides and offset, without a graph.
 #[pyfunction]
-pub fn _restride(t: &Bound<'_, PyTensor>, size: Vec<usize>, stride: Vec<isize>, offset: usize) -> PyResult<Py<PyTensor>> {
+pub fn _restride(
+    t: &Bound<'_, PyTensor>,
+    size: Vec<usize>,
+    stride: Vec<isize>,
+    offset: usize,
+) -> PyResult<Py<PyTensor>> {
     if size.len() != stride.len() {
         return Err(PyRuntimeError::new_err("mismatch in length of strides and shape"));
     }

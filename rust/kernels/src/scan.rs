@@ -1,0 +1,152 @@
+//! Running sums, products, extremes and log-sums along one dimension.
+
+use crate::convert::convert;
+use crate::elementwise::lane;
+use crate::map::{GRAIN, gather, scatter};
+use crate::math::special::log_add_exp;
+use crate::parallel::SendPtr;
+use crate::{Raw, parallel};
+use rustnn_base::{DType, Element, Result, runtime_error};
+
+/// What a scan accumulates. Floats accumulate in double precision, integers in i64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scan {
+    Sum,
+    Prod,
+    LogSumExp,
+}
+
+/// Which extreme a running maximum or minimum keeps.
+pub use crate::reduce::Best;
+
+/// A line of elements along a dimension: where it starts and how far apart its elements lie.
+struct Lines<'a> {
+    raw: &'a Raw<'a>,
+    base: SendPtr<u8>,
+    dim: usize,
+    step: isize,
+    size: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn new(raw: &'a Raw<'a>, dim: usize) -> Self {
+        let size = raw.dtype().size();
+        let step = raw.strides().get(dim).map_or(size as isize, |s| s * size as isize);
+        Lines { raw, base: SendPtr(raw.ptr()), dim, step, size }
+    }
+    fn origin(&self, line: usize) -> *mut u8 {
+        let (mut p, mut rest) = (self.base.get(), line);
+        for d in (0..self.raw.shape().len()).rev().filter(|&d| d != self.dim) {
+            let k = self.raw.shape()[d];
+            p = p.wrapping_offset((rest % k) as isize * self.raw.strides()[d] * self.size as isize);
+            rest /= k;
+        }
+        p
+    }
+    /// Reads a line of `X`s.
+    fn load<X: Element>(&self, line: usize, out: &mut [X], raw: &mut [u64]) {
+        let (p, n) = (self.origin(line), out.len());
+        // SAFETY: the line lies inside the window; `raw` has room for n elements of at most 8 bytes.
+        unsafe {
+            gather(raw.as_mut_ptr().cast(), p, self.step, n, self.size);
+            convert(self.raw.dtype(), X::DTYPE)(out.as_mut_ptr().cast(), raw.as_ptr().cast(), n);
+        }
+    }
+    /// Writes a line of `X`s.
+    fn store<X: Element>(&self, line: usize, from: &[X], raw: &mut [u64]) {
+        let (p, n) = (self.origin(line), from.len());
+        // SAFETY: as in `load`; each line is written by one thread.
+        unsafe {
+            convert(X::DTYPE, self.raw.dtype())(raw.as_mut_ptr().cast(), from.as_ptr().cast(), n);
+            scatter(p, self.step, raw.as_ptr().cast(), n, self.size);
+        }
+    }
+}
+
+fn check(dst: &Raw, src: &Raw) -> Result<()> {
+    if dst.shape() == src.shape() {
+        return Ok(());
+    }
+    Err(runtime_error!("a scan of shape {:?} cannot give shape {:?}", src.shape(), dst.shape()))
+}
+
+fn lines(src: &Raw, dim: usize, f: impl Fn(std::ops::Range<usize>, usize) + Sync) {
+    let n = src.shape().get(dim).copied().unwrap_or(1);
+    let total = src.numel();
+    if total > 0 {
+        parallel::for_range(total / n, (GRAIN / n).max(1), |r| f(r, n));
+    }
+}
+
+/// `dst[..i..] = src[..0..] op … op src[..i..]` along `dim`; same shapes, any dtypes and strides.
+pub fn scan(op: Scan, dst: &Raw, src: &Raw, dim: usize) -> Result<()> {
+    check(dst, src)?;
+    let (from, to) = (Lines::new(src, dim), Lines::new(dst, dim));
+    let float = dst.dtype().is_float();
+    lines(src, dim, |range, n| {
+        let mut raw = vec![0u64; n];
+        if float {
+            let mut x = vec![0f64; n];
+            for line in range {
+                from.load(line, &mut x, &mut raw);
+                match op {
+                    Scan::Sum => running(&mut x, |a, v| a + v),
+                    Scan::Prod => running(&mut x, |a, v| a * v),
+                    Scan::LogSumExp => running(&mut x, log_add_exp),
+                }
+                to.store(line, &x, &mut raw);
+            }
+        } else {
+            let mut x = vec![0i64; n];
+            for line in range {
+                from.load(line, &mut x, &mut raw);
+                match op {
+                    Scan::Prod => running(&mut x, i64::wrapping_mul),
+                    _ => running(&mut x, i64::wrapping_add),
+                }
+                to.store(line, &x, &mut raw);
+            }
+        }
+    });
+    Ok(())
+}
+
+fn running<X: Copy>(x: &mut [X], f: impl Fn(X, X) -> X) {
+    for i in 1..x.len() {
+        x[i] = f(x[i - 1], x[i]);
+    }
+}
+
+/// Running extremes and where they stand; of equals the last, and a NaN stays from where it appears.
+pub fn scan_extreme(best: Best, values: &Raw, index: &Raw, src: &Raw, dim: usize) -> Result<()> {
+    check(values, src)?;
+    check(index, src)?;
+    match lane(src.dtype()) {
+        DType::F32 | DType::F64 => extreme::<f64>(best, values, index, src, dim),
+        _ => extreme::<i64>(best, values, index, src, dim),
+    }
+}
+
+fn extreme<X: Element>(best: Best, values: &Raw, index: &Raw, src: &Raw, dim: usize) -> Result<()> {
+    let (from, to, at) = (Lines::new(src, dim), Lines::new(values, dim), Lines::new(index, dim));
+    lines(src, dim, |range, n| {
+        let (mut raw, mut x, mut places) = (vec![0u64; n], vec![X::default(); n], vec![0i64; n]);
+        for line in range {
+            from.load(line, &mut x, &mut raw);
+            places[0] = 0;
+            for i in 1..n {
+                let top = x[i - 1];
+                let better = x[i].is_nan() || (!top.is_nan() && if best == Best::Max { x[i] >= top } else { x[i] <= top });
+                if better {
+                    places[i] = i as i64;
+                } else {
+                    x[i] = top;
+                    places[i] = places[i - 1];
+                }
+            }
+            to.store(line, &x, &mut raw);
+            at.store(line, &places, &mut raw);
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! Products of matrices and what is built on them.
+
+pub mod addmm;
+pub mod einsum;
+pub(crate) mod glue;
+pub mod matmul;
+
+use crate::registry::OpDef;
+
+pub(crate) fn ops() -> Vec<OpDef> {
+    let mut v = matmul::ops();
+    v.extend(addmm::ops());
+    v.extend(einsum::ops());
+    v
+}

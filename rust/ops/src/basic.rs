@@ -23,7 +23,7 @@ pub fn sum_to(g: &Tensor, shape: &[usize]) -> Result<Tensor> {
         .map(|d| d as i64)
         .collect();
     let kept = crate::reduce::sum(g, Some(&dims), true, None)?;
-    crate::shape::reshape_to(&kept, shape)
+    crate::shape::view::reshape_to(&kept, shape)
 }
 
 /// `a + b` of equal shapes.

@@ -23,7 +23,7 @@ fn values(kernel: Reduce, node: &'static str, x: &Tensor, dims: Option<&[i64]>, 
         let count = if dims.is_empty() { sum(&hit, None, x.ndim() > 0, None)? } else { sum(&hit, Some(&dims), true, None)? };
         let count = if mask.contains(&true) || x.ndim() == 0 { crate::basic::to_dtype(&count, g.dtype())? } else { Tensor::ones(x.shape(), g.dtype())? };
         let share = div(&restore(g, &mask, keepdim)?, &count)?;
-        let wide = crate::shape::expand_to(&share, x.shape())?;
+        let wide = crate::shape::expand::expand_to(&share, x.shape())?;
         Ok(grads![mul_mask(&wide, &hit)?])
     })
 }
@@ -79,8 +79,8 @@ pub fn along(best: Best, x: &Tensor, dim: i64, keepdim: bool) -> Result<(Tensor,
         let count = Tensor::from_slice(&(0..size as i64).collect::<Vec<_>>(), &[size])?;
         let mut steps = vec![1usize; shape.len()];
         steps[d] = size;
-        let hit = compare::eq(&crate::shape::reshape_to(&count, &steps)?, &at)?;
-        Ok(grads![mul_mask(&crate::shape::expand_to(&g, &shape)?, &hit)?])
+        let hit = compare::eq(&crate::shape::view::reshape_to(&count, &steps)?, &at)?;
+        Ok(grads![mul_mask(&crate::shape::expand::expand_to(&g, &shape)?, &hit)?])
     })?;
     let index = outs.pop();
     let value = outs.pop();
@@ -101,7 +101,7 @@ pub fn place_of(best: Best, x: &Tensor, dim: Option<i64>, keepdim: bool) -> Resu
         None => {
             need_elements(name, x, None, &vec![true; x.ndim()])?;
             let t = x.detach().to_contiguous()?;
-            (crate::shape::reshape_to(&t.detach(), &[x.numel()])?, 0)
+            (crate::shape::view::reshape_to(&t.detach(), &[x.numel()])?, 0)
         }
     };
     let mask: Vec<bool> = (0..flat.ndim()).map(|i| i == d).collect();
@@ -110,7 +110,7 @@ pub fn place_of(best: Best, x: &Tensor, dim: Option<i64>, keepdim: bool) -> Resu
     arg_reduce(best, None, &index.raw(), &flat.raw(), d)?;
     if dim.is_none() {
         let shape = if keepdim { vec![1; x.ndim()] } else { Vec::new() };
-        return crate::shape::reshape_to(&index, &shape);
+        return crate::shape::view::reshape_to(&index, &shape);
     }
     Ok(finish(index, &mask, keepdim))
 }

@@ -65,7 +65,7 @@ pub(crate) fn restore(g: &Tensor, mask: &[bool], keepdim: bool) -> Result<Tensor
     }
     let mut sizes = g.shape().iter();
     let shape: Dims = mask.iter().map(|&m| if m { 1 } else { sizes.next().copied().unwrap_or(1) }).collect();
-    crate::shape::reshape_to(g, &shape)
+    crate::shape::view::reshape_to(g, &shape)
 }
 
 /// Elements behind each result.

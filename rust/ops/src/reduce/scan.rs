@@ -19,7 +19,7 @@ fn run(op: Scan, x: &Tensor, dim: usize, dtype: DType) -> Result<Tensor> {
 /// The scan from the other end.
 fn reversed(x: &Tensor, dim: i64, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     let dim = [dim];
-    crate::shape::flip(&f(&crate::shape::flip(x, &dim)?)?, &dim)
+    crate::shape::repeat::flip(&f(&crate::shape::repeat::flip(x, &dim)?)?, &dim)
 }
 
 /// The running sum along `dim`; integers in int64.
@@ -117,7 +117,7 @@ pub fn running(best: Best, x: &Tensor, dim: i64) -> Result<(Tensor, Tensor)> {
         if shape.is_empty() {
             return Ok(grads![g.clone()]);
         }
-        Ok(grads![crate::index::scatter_add(&Tensor::zeros(&shape, g.dtype())?, d as i64, &s.get(c)?, g)?])
+        Ok(grads![crate::index::gather::scatter(&Tensor::zeros(&shape, g.dtype())?, d as i64, &s.get(c)?, g, rustnn_kernels::index::Reduce::Add)?])
     })?;
     match (outs.pop(), outs.pop()) {
         (Some(i), Some(v)) => Ok((v, i)),
@@ -135,13 +135,13 @@ pub fn diff(x: &Tensor, n: i64, dim: i64, prepend: Option<&Tensor>, append: Opti
     }
     let d = wrap_dim(dim, x.ndim())? as i64;
     let parts: Vec<Tensor> = prepend.into_iter().chain(Some(x)).chain(append).cloned().collect();
-    let mut y = if parts.len() > 1 { crate::shape::cat(&parts, d)? } else { x.clone() };
+    let mut y = if parts.len() > 1 { crate::shape::join::cat(&parts, d)? } else { x.clone() };
     for _ in 0..n {
         let size = y.shape()[d as usize] as i64;
         if size <= 1 {
-            return crate::shape::narrow(&y, d, 0, 0);
+            return crate::shape::select::narrow(&y, d, 0, 0);
         }
-        let (a, b) = (crate::shape::narrow(&y, d, 1, size - 1)?, crate::shape::narrow(&y, d, 0, size - 1)?);
+        let (a, b) = (crate::shape::select::narrow(&y, d, 1, size - 1)?, crate::shape::select::narrow(&y, d, 0, size - 1)?);
         y = if y.dtype() == DType::Bool { compare::logical_xor(&a, &b)? } else { sub(&a, &b)? };
     }
     Ok(y)

@@ -10,7 +10,7 @@ use rustnn_kernels::reduce::{Reduce, sum_dtype};
 
 /// The gradient of a sum: what came in, shown at every element.
 fn spread(g: &Tensor, mask: &[bool], keepdim: bool, shape: &[usize]) -> Result<Tensor> {
-    crate::shape::expand_to(&restore(g, mask, keepdim)?, shape)
+    crate::shape::expand::expand_to(&restore(g, mask, keepdim)?, shape)
 }
 
 fn total(kernel: Reduce, node: &'static str, x: &Tensor, dims: Option<&[i64]>, keepdim: bool, dtype: Option<DType>) -> Result<Tensor> {

@@ -10,7 +10,6 @@ pub mod index;
 pub mod compose;
 pub mod inplace;
 pub mod creation;
-pub mod index;
 pub mod random;
 pub mod norm;
 pub mod registry;

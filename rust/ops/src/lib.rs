@@ -9,6 +9,7 @@ pub mod basic;
 pub mod compose;
 pub mod conv;
 pub mod creation;
+pub mod random;
 pub mod index;
 pub mod inplace;
 pub mod linalg;

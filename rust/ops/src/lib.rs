@@ -12,7 +12,9 @@ pub mod compose;
 pub mod inplace;
 pub mod loss;
 pub mod norm;
+pub mod optim;
 pub mod registry;
+pub mod rnn;
 pub mod sig;
 pub mod softmax;
 

@@ -99,5 +99,7 @@ pub fn all() -> Vec<OpDef> {
     v.extend(crate::norm::ops());
     v.extend(crate::loss::ops());
     v.extend(crate::attention::ops());
+    v.extend(crate::rnn::ops());
+    v.extend(crate::optim::ops());
     v
 }

@@ -17,7 +17,9 @@ Tensor = _C.Tensor
 Generator = _C.Generator
 dtype_type: type = type(_C.float32)
 
-__all__ = ["Generator", "Tensor", "_C", "dtype_type", "is_lazy", "make_subclass", "missing", "native", "no_grad", "typename"]
+__all__ = [
+    "_C", "Generator", "Tensor", "dtype_type", "is_lazy", "make_subclass", "missing", "native", "no_grad", "typename",
+]  # fmt: skip
 
 
 def make_subclass(cls: type, data: Tensor, requires_grad: bool) -> Any:
@@ -44,6 +46,13 @@ def missing(name: str) -> Callable[..., Any]:
     return absent
 
 
+# Functions that `torch` and `torch.nn.functional` have under one signature.
+_SAME_AS_TORCH = {
+    "bilinear", "channel_shuffle", "conv_tbc", "cosine_similarity", "hardshrink", "pairwise_distance", "pdist",
+    "pixel_shuffle", "pixel_unshuffle", "prelu",
+}  # fmt: skip
+
+
 def native(name: str, composite: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """The engine's own function of that name, else ``composite``, else one that raises by name.
 
@@ -51,7 +60,7 @@ def native(name: str, composite: Callable[..., Any] | None = None) -> Callable[.
     ``torch.nn.functional``), then ``_C`` (ops that are also ``rustnn.name``).
     """
     found = getattr(_C._nn, name, None)
-    if found is None and composite is None:
+    if found is None and (composite is None or name in _SAME_AS_TORCH):
         found = getattr(_C, name, None)
     if found is not None:
         return found  # type: ignore[no-any-return]

@@ -85,7 +85,7 @@ macro_rules! binary {
         }
     )*};
 }
-unary!(neg, exp, log, log1p, abs, sqrt, sigmoid, sign, lgamma);
+unary!(neg, exp, log, log1p, abs, sqrt, sigmoid, sign, lgamma, logical_not);
 binary!(add, sub, mul, div, maximum, minimum, matmul, eq, ne, lt, le, gt, ge, logical_or);
 
 /// With a number as the second operand.
@@ -141,6 +141,10 @@ pub fn norm_dim(x: &Tensor, p: f64, dim: i64, keep: bool) -> Result<Tensor> {
         _ => Err(runtime_error!("norm gives one tensor")),
     }
 }
+/// Largest value along a dimension, which stays with size 1.
+pub fn max_dim(x: &Tensor, dim: i64) -> Result<Tensor> {
+    one("amax", &[t(x), Arg::Ints(SmallVec::from_elem(dim, 1)), Arg::Bool(true)])
+}
 pub fn reshape(x: &Tensor, shape: &[usize]) -> Result<Tensor> {
     if x.shape() == shape {
         return Ok(x.clone());
@@ -183,4 +187,8 @@ pub fn compare(name: &str, x: &Tensor, v: f64) -> Result<Tensor> {
 /// The dtype without a graph, for constants.
 pub fn cast(x: &Tensor, d: DType) -> Result<Tensor> {
     crate::basic::to_dtype(x, d)
+}
+/// Whether any element of a bool tensor is true.
+pub fn any(x: &Tensor) -> Result<bool> {
+    Ok(x.detach().to_contiguous()?.slice::<rustnn_core::base::B8>()?.iter().any(|b| b.get()))
 }

@@ -72,7 +72,7 @@ fn outside(g: &Tensor, base: &Layout, view: &Layout) -> Result<Tensor> {
 }
 
 /// A base's gradient from the view's: zero outside, summed where the view shows an element more than once.
-fn scatter(g: &Tensor, base: &Layout, view: &Layout) -> Result<Tensor> {
+pub(crate) fn scatter(g: &Tensor, base: &Layout, view: &Layout) -> Result<Tensor> {
     let (b, v, len) = frame(base, view)?;
     let flat = Tensor::zeros(&[len], g.dtype())?;
     if v.is_dense() || !overlaps(&v) {

@@ -4,15 +4,22 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod attention;
 pub mod basic;
-pub mod linalg;
-pub mod index;
 pub mod compose;
+pub mod conv;
+pub mod creation;
+pub mod index;
 pub mod inplace;
+pub mod linalg;
+pub mod loss;
 pub mod norm;
+pub mod random;
 pub mod registry;
+pub mod shape;
 pub mod sig;
 pub mod softmax;
+pub mod sort;
 
 pub use args::{Arg, Args, IntoRet, Ret};
 pub use registry::{

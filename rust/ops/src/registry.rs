@@ -86,8 +86,16 @@ pub fn all() -> Vec<OpDef> {
     crate::inplace::install();
     let mut v = Vec::with_capacity(900);
     v.extend(crate::basic::ops());
+    v.extend(crate::shape::ops());
+    v.extend(crate::index::ops());
+    v.extend(crate::sort::ops());
+    v.extend(crate::random::ops());
+    v.extend(crate::creation::ops());
     v.extend(crate::linalg::ops());
+    v.extend(crate::conv::ops());
     v.extend(crate::softmax::ops());
     v.extend(crate::norm::ops());
+    v.extend(crate::loss::ops());
+    v.extend(crate::attention::ops());
     v
 }

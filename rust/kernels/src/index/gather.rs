@@ -27,7 +27,7 @@ fn check_index(index: &Raw<'_>, dim: usize, size: usize) -> Result<()> {
             at.insert(0, rest % d.max(1));
             rest /= d.max(1);
         }
-        out_of_bounds(bad, dim, size).hint(format!("it stands at {at:?} of the index tensor"))
+        runtime_error!("{}", out_of_bounds(bad, dim, size)).hint(format!("it stands at {at:?} of the index tensor"))
     };
     if let Ok(flat) = index.slice::<i64>() {
         return match find_outside(flat, 0, size as i64) {

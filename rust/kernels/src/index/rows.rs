@@ -20,7 +20,7 @@ fn check(index: &[i64], dim: usize, size: usize, op: &str) -> Result<()> {
         Some(p) if op == "index_select" => {
             Err(index_error!("index out of range in self").hint(out_of_bounds(index[p], dim, size).to_string()))
         }
-        Some(p) => Err(out_of_bounds(index[p], dim, size).hint(format!("in {op}, place {p} of the index"))),
+        Some(p) => Err(runtime_error!("{}", out_of_bounds(index[p], dim, size)).hint(format!("in {op}, place {p} of the index"))),
     }
 }
 

@@ -10,6 +10,7 @@ import importlib
 from typing import Any
 
 from rustnn import _C
+from rustnn import _foreach, _inplace_views
 from rustnn import _tensor as _tensor_methods
 from rustnn._size import Size
 
@@ -17,6 +18,8 @@ from rustnn._size import Size
 globals().update({_name: getattr(_C, _name) for _name in dir(_C) if not _name.startswith("_")})
 
 _tensor_methods.attach()
+_inplace_views.attach()
+_foreach.install(globals())
 
 from rustnn import random  # noqa: E402  (needs the native names above)
 from rustnn._functions import *  # noqa: E402, F403
@@ -62,6 +65,7 @@ _LAZY_MODULES = {
         "onnx",
         "optim",
         "profiler",
+        "serialization",
         "special",
         "testing",
         "text",
@@ -76,8 +80,8 @@ _LAZY_MODULES = {
     )
 }
 _LAZY_NAMES = {
-    "save": "rustnn.interop",
-    "load": "rustnn.interop",
+    "save": "rustnn.serialization",
+    "load": "rustnn.serialization",
     "GradScaler": "rustnn.amp",
     "autocast": "rustnn.amp",
     "install_as_torch": "rustnn._run",
@@ -98,7 +102,7 @@ def __getattr__(name: str) -> Any:
         return value
     if name.startswith("__"):
         raise AttributeError(f"module 'rustnn' has no attribute {name!r}")
-    from rustnn import _missing
+    _missing = importlib.import_module("rustnn._missing")
 
     raise AttributeError(_missing.explain("rustnn", name, globals()))
 

@@ -18,6 +18,8 @@ import scipy.special
 import rustnn
 from rustnn import _C
 
+from ops import references
+
 try:
     import torch
 except ImportError:  # the comparison with PyTorch is skipped
@@ -238,6 +240,8 @@ def expected(case: Case, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         "np": np, "scipy": scipy, "special": scipy.special, "sp": scipy.special, "math": math,
         "inf": math.inf, "nan": math.nan, "linalg": np.linalg,
     }
+    names.update({k: v for k, v in vars(references).items() if k.startswith("ref_")})
+    references.set_pool_dims(next((n for n in (1, 2, 3) if case.name.endswith(f"pool{n}d")), 0))
     # `lambda`s and comprehensions inside an oracle see globals only.
     names.update(map_tensors(bind(case, args, kwargs), to_numpy))
     with np.errstate(all="ignore"):

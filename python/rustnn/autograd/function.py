@@ -236,7 +236,7 @@ def _record(
             grads = tuple(grads[0])
         return _run_backward(owner, ctx, places_now, count, tensor_outputs, output_count, grads)
 
-    attached = list(_C._attach_function(name, inputs, fresh, run, list(ctx._dirty), non_differentiable))
+    attached = list(_C._attach_function(name, inputs, fresh, run, list(ctx._dirty), non_differentiable, ctx))
     for k, i in enumerate(tensor_outputs):
         outputs[i] = attached[k]
     _save(ctx, name, raw_outputs, outputs)

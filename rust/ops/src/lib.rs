@@ -7,6 +7,7 @@ pub mod args;
 pub mod attention;
 pub mod basic;
 pub mod compose;
+pub mod conv;
 pub mod creation;
 pub mod index;
 pub mod inplace;

@@ -92,6 +92,7 @@ pub fn all() -> Vec<OpDef> {
     v.extend(crate::random::ops());
     v.extend(crate::creation::ops());
     v.extend(crate::linalg::ops());
+    v.extend(crate::conv::ops());
     v.extend(crate::softmax::ops());
     v.extend(crate::norm::ops());
     v.extend(crate::loss::ops());

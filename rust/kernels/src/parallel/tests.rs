@@ -243,10 +243,10 @@ fn interrupts_are_seen() {
 }
 
 #[test]
-fn the_reason_names_the_number() {
+fn the_reason_names_what_decided() {
     let _turn = turn();
-    set_num_threads(5);
-    assert!(threads_reason().starts_with("5 ("), "{}", threads_reason());
+    set_num_threads(777);
+    assert!(threads_reason().starts_with("set_num_threads"), "{}", threads_reason());
 }
 
 /// Times of the pool itself: `cargo test --release -p rustnn-kernels pool_times -- --ignored --nocapture`.

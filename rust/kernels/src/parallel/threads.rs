@@ -45,19 +45,15 @@ pub fn set_num_threads(n: usize) {
     pool::threads_changed();
 }
 
-/// One line on how many threads there are and why, for `rustnn info`.
+/// Where the number of threads comes from, for `rustnn info`.
 #[must_use]
 pub fn threads_reason() -> String {
     let n = num_threads();
     if pool::forked() {
-        return "1 (a forked child runs serially)".into();
+        return "a forked child runs serially".into();
     }
     let (default, reason) = default();
-    if n == *default {
-        format!("{n} ({reason})")
-    } else {
-        format!("{n} (set_num_threads; the default was {default}: {reason})")
-    }
+    if n == *default { reason.clone() } else { format!("set_num_threads; the default was {default}: {reason}") }
 }
 
 fn default() -> &'static (usize, String) {

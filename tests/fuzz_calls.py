@@ -1,0 +1,217 @@
+"""Random calls at the whole surface, in a process of its own: `python tests/fuzz_calls.py SEED SECONDS`.
+
+Any Python exception is fine; a crash, a hang or a panic is not. Each call is written to the log file given by
+RUSTNN_FUZZ_LOG before it is made, so that the last line names the one that ended the process.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import signal
+import sys
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+
+import rustnn
+from rustnn import _C
+
+# Calls that sleep, exit, print, wait or change settings for good.
+LEAVE_OUT = {
+    "set_num_threads", "set_default_dtype", "set_printoptions", "compile", "set_num_interop_threads",
+    "install_as_torch", "set_default_tensor_type", "set_grad_enabled", "vmap", "seed", "save", "load",
+}
+
+
+class Fuzzer:
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.kept: list[Any] = []
+
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.rng.choice((0, 1, 1, 2, 3, 4, 7)) for _ in range(self.rng.randrange(5)))
+
+    def tensor(self) -> Any:
+        rng = self.rng
+        if self.kept and rng.random() < 0.3:
+            return rng.choice(self.kept)
+        shape = self.shape()
+        kind = rng.choice(("float32", "float32", "float64", "int64", "bool", "uint8", "bfloat16", "float16", "int32"))
+        values = np.random.default_rng(rng.randrange(1000)).normal(size=shape) * rng.choice((1, 1, 100, 1e30))
+        if rng.random() < 0.1 and values.size:
+            values.flat[0] = rng.choice((math.nan, math.inf, -math.inf))
+        with np.errstate(all="ignore"):
+            array = np.asarray(values).astype("float32" if kind == "bfloat16" else kind)
+        tensor = _C.from_numpy(array).to(getattr(_C, kind))
+        if tensor.dim() >= 2 and rng.random() < 0.3:
+            tensor = tensor.transpose(0, -1)
+        if tensor.dim() and tensor.shape[0] > 1 and rng.random() < 0.2:
+            tensor = tensor[1:]
+        if tensor.dim() and rng.random() < 0.1:
+            tensor = tensor.unsqueeze(0).expand(3, *tensor.shape)
+        if kind.startswith("float") and rng.random() < 0.4:
+            tensor = tensor.detach().requires_grad_()
+        return tensor
+
+    def value(self, types: str = "", depth: int = 0) -> Any:
+        rng = self.rng
+        if rng.random() < 0.75 and types:
+            made = self.typed(types)
+            if made is not NotImplemented:
+                return made
+        choice = rng.randrange(16)
+        if choice < 5:
+            return self.tensor()
+        if choice < 8:
+            return rng.choice((0, 1, -1, 2, 3, -2, 5, 100, 2**31, -(2**31), 2**62, 2**63, -(2**63), 2**64, 10**30))
+        if choice < 10:
+            return rng.choice((0.0, 0.5, -1.0, 1e300, -1e-300, math.nan, math.inf, 2.0))
+        if choice == 10:
+            return rng.choice((None, True, False))
+        if choice == 11:
+            return rng.choice(("", "mean", "sum", "none", "same", "ij,jk->ik", "constant", "reflect", "tanh", "x" * 1000))
+        if choice == 12 and depth < 2:
+            return [self.value(depth=depth + 1) for _ in range(rng.randrange(4))]
+        if choice == 13 and depth < 2:
+            return tuple(self.value(depth=depth + 1) for _ in range(rng.randrange(4)))
+        if choice == 14:
+            return rng.choice((_C.float32, _C.int64, _C.bool, _C.device("cpu"), slice(None), Ellipsis))
+        return rng.choice((object(), {}, b"bytes", 1j, int, np.float32(1), np.arange(3), range(3)))
+
+    def typed(self, types: str) -> Any:
+        rng = self.rng
+        options = [t for t in types.replace("?", "|none").split("|") if t]
+        wanted = rng.choice(options) if options else ""
+        if wanted.startswith("Tensor["):
+            return [self.tensor() for _ in range(rng.randrange(4))]
+        if wanted.startswith("Tensor"):
+            return self.tensor()
+        if wanted.startswith("int["):
+            return [rng.choice((0, 1, -1, 2, 3, 4, 100, -5, 2**62)) for _ in range(rng.randrange(5))]
+        if wanted == "int":
+            return rng.choice((0, 1, -1, 2, 3, -2, 4, 100, 2**31, 2**62, -(2**63)))
+        if wanted in ("float", "Scalar"):
+            return rng.choice((0.0, 0.5, 1, -1.0, 2.0, 1e300, math.nan, math.inf))
+        if wanted == "bool":
+            return rng.random() < 0.5
+        if wanted == "dtype":
+            return getattr(_C, rng.choice(("float32", "float64", "int64", "bool", "bfloat16", "uint8")))
+        if wanted == "str":
+            return rng.choice(("mean", "sum", "none", "constant", "reflect", "replicate", "circular", "bilinear",
+                               "nearest", "tanh", "amax", "prod", "", "x"))
+        if wanted == "none":
+            return None
+        return NotImplemented
+
+
+def targets() -> list[tuple[str, Any, list[tuple[str, str, bool]]]]:
+    """(name, function, parameters) of every row on every surface, and what else is callable."""
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    from ops.harness import parse_signature, surfaces
+
+    found: list[tuple[str, Any, list[tuple[str, str, bool]]]] = []
+    seen = set()
+    for row in _C._registry():
+        params = [(p.name, p.types, p.keyword_only) for p in parse_signature(row["sig"])]
+        name = row["name"]
+        homes = {"torch": _C, "private": _C, "nn": _C._nn, "linalg": getattr(_C, "_linalg", None),
+                 "special": getattr(_C, "_special", None)}
+        for surface in surfaces(row):
+            if surface == "method":
+                for suffix in ("", "_") if row["inplace"] else ("",):
+                    method = name + suffix
+
+                    def call(first: Any, *args: Any, _method: str = method, **kwargs: Any) -> Any:
+                        return getattr(first, _method)(*args, **kwargs)
+
+                    found.append((f"Tensor.{method}", call, params))
+            elif homes.get(surface) is not None and hasattr(homes[surface], name):
+                found.append((f"{surface}.{name}", getattr(homes[surface], name), params))
+        seen.add(name)
+    for name in dir(rustnn):
+        value = getattr(rustnn, name, None)
+        if name.startswith("_") or name in seen or name in LEAVE_OUT or not callable(value) or isinstance(value, type):
+            continue
+        found.append((f"rustnn.{name}", value, [("a", "", False)] * 2))
+    for name in dir(_C.Tensor):
+        if name in seen or name in ("__class__", "__init_subclass__", "__subclasshook__", "__new__", "__getattribute__"):
+            continue
+        if name.startswith("__") and not callable(getattr(_C.Tensor, name, None)):
+            continue
+
+        def use(first: Any, *args: Any, _name: str = name) -> Any:
+            value = getattr(first, _name)
+            return value(*args) if callable(value) else value
+
+        found.append((f"Tensor.{name}", use, [("self", "Tensor", False), ("other", "", False)]))
+    return found
+
+
+def describe(value: Any) -> str:
+    if isinstance(value, _C.Tensor):
+        return f"T({list(value.shape)}, {value.stride()}, {value.dtype}, grad={value.requires_grad})"
+    if isinstance(value, (list, tuple)):
+        return f"{type(value).__name__}({', '.join(describe(v) for v in value)})"
+    return repr(value)[:60]
+
+
+class Slow(BaseException):
+    """Raised by the alarm in a call that takes too long to be right."""
+
+
+def main(seed: int, seconds: float) -> None:
+    warnings.simplefilter("ignore")
+    signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(Slow()))
+    fuzzer, rng, calls, raised = Fuzzer(seed), random.Random(seed + 1), 0, 0
+    table = targets()
+    log_path = os.environ.get("RUSTNN_FUZZ_LOG")
+    log = open(log_path, "w", encoding="utf-8") if log_path else None  # noqa: SIM115
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        name, function, params = rng.choice(table)
+        args, kwargs = [], {}
+        for param, types, keyword_only in params:
+            if keyword_only:
+                if rng.random() < 0.3:
+                    kwargs[param] = fuzzer.value(types)
+            elif rng.random() < 0.9 or not args:
+                args.append(fuzzer.value(types))
+            else:
+                break
+        if rng.random() < 0.03:
+            args.append(fuzzer.value())
+        if log is not None:
+            log.seek(0)
+            log.truncate()
+            log.write(f"{name}({', '.join(describe(a) for a in args)}, **{ {k: describe(v) for k, v in kwargs.items()} })")
+            log.flush()
+        calls += 1
+        try:
+            result = function(*args, **kwargs)
+            if isinstance(result, _C.Tensor):
+                if result.numel() < 10_000:
+                    repr(result)
+                    if len(fuzzer.kept) < 40:
+                        fuzzer.kept.append(result)
+                    else:
+                        fuzzer.kept[rng.randrange(40)] = result
+                if result.requires_grad and result.numel() < 10_000 and rng.random() < 0.5:
+                    result.sum().backward()
+        except Slow:
+            raise SystemExit(f"SLOW: {name}({', '.join(describe(a) for a in args)}, {kwargs})") from None
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            raised += 1
+            if "panic" in type(error).__name__.lower():
+                raise SystemExit(f"PANIC: {name}({', '.join(describe(a) for a in args)}, {kwargs}): {error}") from error
+        rustnn.set_grad_enabled(True)
+    print(f"{calls} calls, {raised} raised")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), float(sys.argv[2]))

@@ -97,7 +97,8 @@ fn a_chain_of_200_000_ops_needs_no_stack() -> Result<()> {
         drop(z);
         grad_of(&x)
     };
-    let done = std::thread::Builder::new().stack_size(512 * 1024).spawn(run).map_err(|e| Error::Runtime(e.to_string()))?;
+    let done =
+        std::thread::Builder::new().stack_size(512 * 1024).spawn(run).map_err(|e| Error::Runtime(e.to_string()))?;
     let got = done.join().map_err(|_| Error::Runtime("the thread died".into()))?;
     assert_eq!(got?, [1.0]);
     Ok(())
@@ -109,7 +110,9 @@ fn walking_twice_names_the_op() -> Result<()> {
     let y = mul(&x, &x)?;
     all(&y)?;
     let e = all(&y).map_err(|e| e.to_string());
-    assert!(e.as_ref().is_err_and(|m| m.contains("backward through the graph a second time") && m.contains("MulBackward0")));
+    assert!(
+        e.as_ref().is_err_and(|m| m.contains("backward through the graph a second time") && m.contains("MulBackward0"))
+    );
     Ok(())
 }
 

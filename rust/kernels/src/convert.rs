@@ -132,6 +132,26 @@ pub fn scalar_bits(s: rustnn_base::Scalar, dtype: DType) -> u64 {
     out
 }
 
+/// One number as a window: what a kernel reads where a scalar stands for a tensor.
+pub struct Number {
+    bits: u64,
+    dtype: DType,
+}
+
+impl Number {
+    /// `s` cast to `dtype`.
+    #[must_use]
+    pub fn new(s: rustnn_base::Scalar, dtype: DType) -> Self {
+        Number { bits: scalar_bits(s, dtype), dtype }
+    }
+    /// A zero-dimensional window, to be read only.
+    #[must_use]
+    pub fn raw(&self) -> crate::Raw<'_> {
+        // SAFETY: the bits hold one element of the dtype, 8-aligned; kernels do not write their sources.
+        unsafe { crate::Raw::new((&raw const self.bits).cast_mut().cast(), self.dtype, &[], &[]) }
+    }
+}
+
 const _: () = assert!(size_of::<B8>() == 1);
 
 #[cfg(test)]

@@ -143,9 +143,12 @@ unsafe fn enter(
             // SAFETY: `kwnames` is a tuple.
             unsafe { ffi::PyTuple_Size(kwnames) as usize }
         };
-        // SAFETY: Python passes `nargs` positional and `nkw` keyword values at `args`.
-        let all: &[*mut ffi::PyObject] =
-            if nargs + nkw == 0 { &[] } else { unsafe { std::slice::from_raw_parts(args, nargs + nkw) } };
+        let all: &[*mut ffi::PyObject] = if nargs + nkw == 0 {
+            &[]
+        } else {
+            // SAFETY: Python passes `nargs` positional and `nkw` keyword values at `args`.
+            unsafe { std::slice::from_raw_parts(args, nargs + nkw) }
+        };
         let given = Given {
             slf: if entry.method { slf } else { std::ptr::null_mut() },
             pos: &all[..nargs],
@@ -270,7 +273,7 @@ fn parse(
         if p.keyword_only || used >= npos {
             break;
         }
-        if p.spread && npos - used != 1 || p.spread && is_plain_int(py, given.positional(used)) {
+        if p.spread && (npos - used != 1 || is_plain_int(py, given.positional(used))) {
             spread = Some((i, used));
             used = npos;
             break;

@@ -62,7 +62,7 @@ fn overflow() -> PyErr {
 #[inline]
 fn number(v: &Bound<'_, PyAny>, types: u32) -> PyResult<Option<Arg>> {
     if v.is_exact_instance_of::<PyFloat>() {
-        return Ok((types & (ty::SCALAR | ty::FLOAT) != 0).then(|| v.extract::<f64>().map(Arg::Float)).transpose()?);
+        return (types & (ty::SCALAR | ty::FLOAT) != 0).then(|| v.extract::<f64>().map(Arg::Float)).transpose();
     }
     if v.is_exact_instance_of::<PyInt>() {
         if types & (ty::SCALAR | ty::INT) != 0 {

@@ -1,0 +1,33 @@
+"""Networks for images, under torchvision's names."""
+
+from __future__ import annotations
+
+from .resnet import (
+    ResNet,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+    resnet152,
+    resnext50_32x4d,
+    wide_resnet50_2,
+)
+from .vgg import (
+    VGG,
+    AlexNet,
+    alexnet,
+    vgg11,
+    vgg11_bn,
+    vgg13,
+    vgg13_bn,
+    vgg16,
+    vgg16_bn,
+    vgg19,
+    vgg19_bn,
+)
+
+__all__ = [
+    "VGG", "AlexNet", "ResNet", "alexnet", "resnet101", "resnet152", "resnet18", "resnet34", "resnet50",
+    "resnext50_32x4d", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn",
+    "wide_resnet50_2",
+]

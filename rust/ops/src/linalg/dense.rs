@@ -527,7 +527,9 @@ pub(crate) fn ops() -> Vec<OpDef> {
             .samples(&["t(4,3)", "t(3,3)", "t(2,5,3)"])
             .oracle("tuple(np.linalg.qr(A, mode))"),
         op("eigh(Tensor A, str UPLO='L')", LINALG, |a| named("linalg_eigh", &["eigenvalues", "eigenvectors"], eigh(a.tensor(0)?, a.str(1)?)))
-            .doc("Eigenvalues, rising, and eigenvectors of symmetric matrices; one half of A is read."),
+            .doc("Eigenvalues, rising, and eigenvectors of symmetric matrices; one half of A is read.")
+            .samples(&["pos(1,1)"])
+            .oracle("tuple(np.linalg.eigh(A))"),
         op("eigvalsh(Tensor A, str UPLO='L')", LINALG, |a| {
             let mut v = eigh(a.tensor(0)?, a.str(1)?)?;
             v.truncate(1);
@@ -538,7 +540,9 @@ pub(crate) fn ops() -> Vec<OpDef> {
         .oracle("np.linalg.eigvalsh(A)")
         .nondiff(),
         op("svd(Tensor A, bool full_matrices=True)", LINALG, |a| named("linalg_svd", &["U", "S", "Vh"], svd(a.tensor(0)?, a.bool(1)?)))
-            .doc("Singular values, falling, and their vectors: A = U diag(S) Vh."),
+            .doc("Singular values, falling, and their vectors: A = U diag(S) Vh.")
+            .samples(&["pos(1,1)"])
+            .oracle("tuple(np.linalg.svd(A, full_matrices))"),
         op("svdvals(Tensor A)", LINALG, |a| svd(a.tensor(0)?, false)?.swap_remove(1).ret())
             .doc("Singular values, falling.")
             .samples(&["t(4,3)", "t(2,3,5)"])

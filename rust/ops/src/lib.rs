@@ -15,7 +15,6 @@ pub mod inplace;
 pub mod linalg;
 pub mod loss;
 pub mod norm;
-pub mod random;
 pub mod registry;
 pub mod shape;
 pub mod sig;

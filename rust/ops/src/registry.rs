@@ -86,6 +86,8 @@ pub fn all() -> Vec<OpDef> {
     crate::inplace::install();
     let mut v = Vec::with_capacity(900);
     v.extend(crate::basic::ops());
+    v.extend(crate::pointwise::ops());
+    v.extend(crate::reduce::ops());
     v.extend(crate::shape::ops());
     v.extend(crate::index::ops());
     v.extend(crate::sort::ops());

@@ -27,6 +27,7 @@ def offline(monkeypatch, tmp_path):
         raise OSError("no network here")
 
     monkeypatch.setattr(_find, "_fetch", refuse)
+    monkeypatch.setattr(_find, "_unreachable", {})
     monkeypatch.setattr(_find, "pip_wheel", lambda requirement: None)
     return tmp_path
 

@@ -29,8 +29,17 @@ _adagrad = _kernel("_adagrad_step")
 
 
 def sgd_step(
-    params: Tensors, grads: Tensors, bufs: Tensors, lr: float, momentum: float, dampening: float,
-    weight_decay: float, nesterov: bool, maximize: bool, first: bool, differentiable: bool = False,
+    params: Tensors,
+    grads: Tensors,
+    bufs: Tensors,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool,
+    first: bool,
+    differentiable: bool = False,
 ) -> None:
     """One SGD update. ``bufs`` is empty without momentum; with ``first`` they are written, not read."""
     if _sgd is not None and not differentiable:
@@ -52,17 +61,43 @@ def sgd_step(
 
 
 def adam_step(
-    params: Tensors, grads: Tensors, exp_avgs: Tensors, exp_avg_sqs: Tensors, max_exp_avg_sqs: Tensors,
-    steps: Tensors, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float,
-    amsgrad: bool, maximize: bool, decoupled: bool, differentiable: bool = False,
+    params: Tensors,
+    grads: Tensors,
+    exp_avgs: Tensors,
+    exp_avg_sqs: Tensors,
+    max_exp_avg_sqs: Tensors,
+    steps: Tensors,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    amsgrad: bool,
+    maximize: bool,
+    decoupled: bool,
+    differentiable: bool = False,
 ) -> None:
     """One Adam or (``decoupled``) AdamW update, which also counts up ``steps``.
 
     ``max_exp_avg_sqs`` is empty without ``amsgrad``.
     """
     if _adam is not None and not differentiable:
-        _adam(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps, lr, beta1, beta2, eps,
-              weight_decay, amsgrad, maximize, decoupled)
+        _adam(
+            params,
+            grads,
+            exp_avgs,
+            exp_avg_sqs,
+            max_exp_avg_sqs,
+            steps,
+            lr,
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+            amsgrad,
+            maximize,
+            decoupled,
+        )
         return
     with rustnn.set_grad_enabled(differentiable):
         for i, p in enumerate(params):
@@ -89,14 +124,38 @@ def adam_step(
 
 
 def rmsprop_step(
-    params: Tensors, grads: Tensors, square_avgs: Tensors, grad_avgs: Tensors, bufs: Tensors, steps: Tensors,
-    lr: float, alpha: float, eps: float, weight_decay: float, momentum: float, centered: bool,
-    maximize: bool, differentiable: bool = False,
+    params: Tensors,
+    grads: Tensors,
+    square_avgs: Tensors,
+    grad_avgs: Tensors,
+    bufs: Tensors,
+    steps: Tensors,
+    lr: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+    momentum: float,
+    centered: bool,
+    maximize: bool,
+    differentiable: bool = False,
 ) -> None:
     """One RMSprop update. ``grad_avgs`` is empty unless ``centered``, ``bufs`` without momentum."""
     if _rmsprop is not None and not differentiable:
-        _rmsprop(params, grads, square_avgs, grad_avgs, bufs, steps, lr, alpha, eps, weight_decay, momentum,
-                 centered, maximize)
+        _rmsprop(
+            params,
+            grads,
+            square_avgs,
+            grad_avgs,
+            bufs,
+            steps,
+            lr,
+            alpha,
+            eps,
+            weight_decay,
+            momentum,
+            centered,
+            maximize,
+        )
         return
     with rustnn.set_grad_enabled(differentiable):
         for i, p in enumerate(params):
@@ -122,8 +181,16 @@ def rmsprop_step(
 
 
 def adagrad_step(
-    params: Tensors, grads: Tensors, sums: Tensors, steps: Tensors, lr: float, lr_decay: float,
-    weight_decay: float, eps: float, maximize: bool, differentiable: bool = False,
+    params: Tensors,
+    grads: Tensors,
+    sums: Tensors,
+    steps: Tensors,
+    lr: float,
+    lr_decay: float,
+    weight_decay: float,
+    eps: float,
+    maximize: bool,
+    differentiable: bool = False,
 ) -> None:
     """One Adagrad update."""
     if _adagrad is not None and not differentiable:

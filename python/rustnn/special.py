@@ -11,7 +11,6 @@ __all__ = sorted(name for name in dir(_native) if not name.startswith("_"))
 globals().update({name: getattr(_native, name) for name in __all__})
 
 
-
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)

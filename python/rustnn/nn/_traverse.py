@@ -21,7 +21,9 @@ def _parse_to(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, 
     other = kwargs.pop("tensor", kwargs.pop("other", None))
     kwargs.pop("copy", None)
     if kwargs:
-        raise TypeError(f"to() received an invalid combination of arguments - got an unexpected {next(iter(kwargs))!r}")
+        raise TypeError(
+            f"to() received an invalid combination of arguments - got an unexpected {next(iter(kwargs))!r}"
+        )
     rest = list(args)
     if rest and isinstance(rest[0], Tensor):
         other = rest.pop(0)
@@ -57,7 +59,7 @@ def _walk_path(root: Any, atoms: list[str]) -> Any:
             raise AttributeError(f"{module._get_name()} has no attribute `{item}`")
         module = getattr(module, item)
         if not isinstance(module, Module):
-            raise AttributeError(f"`{item}` is not an nn.Module")
+            raise AttributeError(f"`{item}` is not an nn.Module")  # noqa: TRY004
     return module
 
 
@@ -113,7 +115,9 @@ class TraverseMixin:
     ) -> Iterator[tuple[str, Any]]:
         memo = set()
         modules: Any = (
-            self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
+            self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
+            if recurse
+            else [(prefix, self)]
         )
         for path, module in modules:
             for name, value in get_members_fn(module):
@@ -165,7 +169,7 @@ class TraverseMixin:
             raise AttributeError(f"{module._get_name()} has no attribute `{name}`")
         param = getattr(module, name)
         if not isinstance(param, Parameter):
-            raise AttributeError(f"`{name}` is not an nn.Parameter")
+            raise AttributeError(f"`{name}` is not an nn.Parameter")  # noqa: TRY004
         return param
 
     def get_buffer(self, target: str) -> Tensor:
@@ -186,7 +190,7 @@ class TraverseMixin:
             raise ValueError("Cannot set the submodule without a target name!")
         atoms = target.split(".")
         if not isinstance(module, Module):
-            raise ValueError(f"`module` is not an nn.Module, found {type(module)}")
+            raise ValueError(f"`module` is not an nn.Module, found {type(module)}")  # noqa: TRY004
         parent = self if len(atoms) == 1 else _walk_path(self, atoms[:-1])
         name = atoms[-1]
         if strict and not hasattr(parent, name):
@@ -296,7 +300,7 @@ class TraverseMixin:
     def train(self, mode: bool = True) -> Self:
         """Sets training mode (dropout drops, batch norm uses the batch) on this and all submodules."""
         if not isinstance(mode, bool):
-            raise ValueError("training mode is expected to be boolean")
+            raise ValueError("training mode is expected to be boolean")  # noqa: TRY004
         self.training = mode
         for module in self.children():
             module.train(mode)
@@ -340,5 +344,3 @@ class TraverseMixin:
         replica.__dict__["_modules"] = Members(replica, self._modules.items())
         replica.__dict__["_is_replica"] = True
         return replica
-
-

@@ -18,6 +18,7 @@ from ._functional import loss as _loss
 from ._functional import norm as _norm
 from ._functional import pooling as _pooling
 from ._functional import sampling as _sampling
+
 _Function = Callable[..., Any]
 
 # Kernels: products, convolutions, windows, tables.
@@ -68,8 +69,12 @@ tanhshrink: _Function = native("tanhshrink", _activation.tanhshrink)
 threshold: _Function = native("threshold", _activation.threshold)
 
 # Attention.
-multi_head_attention_forward: _Function = native("multi_head_attention_forward", _attention.multi_head_attention_forward)
-scaled_dot_product_attention: _Function = native("scaled_dot_product_attention", _attention.scaled_dot_product_attention)
+multi_head_attention_forward: _Function = native(
+    "multi_head_attention_forward", _attention.multi_head_attention_forward
+)
+scaled_dot_product_attention: _Function = native(
+    "scaled_dot_product_attention", _attention.scaled_dot_product_attention
+)
 
 # Distance.
 cosine_similarity: _Function = native("cosine_similarity", _distance.cosine_similarity)
@@ -80,7 +85,9 @@ pdist: _Function = native("pdist", _distance.pdist)
 
 # Loss.
 binary_cross_entropy: _Function = native("binary_cross_entropy", _loss.binary_cross_entropy)
-binary_cross_entropy_with_logits: _Function = native("binary_cross_entropy_with_logits", _loss.binary_cross_entropy_with_logits)
+binary_cross_entropy_with_logits: _Function = native(
+    "binary_cross_entropy_with_logits", _loss.binary_cross_entropy_with_logits
+)
 cosine_embedding_loss: _Function = native("cosine_embedding_loss", _loss.cosine_embedding_loss)
 cross_entropy: _Function = native("cross_entropy", _loss.cross_entropy)
 gaussian_nll_loss: _Function = native("gaussian_nll_loss", _loss.gaussian_nll_loss)
@@ -92,13 +99,17 @@ margin_ranking_loss: _Function = native("margin_ranking_loss", _loss.margin_rank
 mse_loss: _Function = native("mse_loss", _loss.mse_loss)
 multi_margin_loss: _Function = native("multi_margin_loss", _loss.multi_margin_loss)
 multilabel_margin_loss: _Function = native("multilabel_margin_loss", _loss.multilabel_margin_loss)
-multilabel_soft_margin_loss: _Function = native("multilabel_soft_margin_loss", _loss.multilabel_soft_margin_loss)
+multilabel_soft_margin_loss: _Function = native(
+    "multilabel_soft_margin_loss", _loss.multilabel_soft_margin_loss
+)
 nll_loss: _Function = native("nll_loss", _loss.nll_loss)
 poisson_nll_loss: _Function = native("poisson_nll_loss", _loss.poisson_nll_loss)
 smooth_l1_loss: _Function = native("smooth_l1_loss", _loss.smooth_l1_loss)
 soft_margin_loss: _Function = native("soft_margin_loss", _loss.soft_margin_loss)
 triplet_margin_loss: _Function = native("triplet_margin_loss", _loss.triplet_margin_loss)
-triplet_margin_with_distance_loss: _Function = native("triplet_margin_with_distance_loss", _loss.triplet_margin_with_distance_loss)
+triplet_margin_with_distance_loss: _Function = native(
+    "triplet_margin_with_distance_loss", _loss.triplet_margin_with_distance_loss
+)
 
 # Norm.
 alpha_dropout: _Function = native("alpha_dropout", _norm.alpha_dropout)

@@ -223,7 +223,7 @@ class Module(StateDictMixin, TraverseMixin):
                     changed = self._run_forward_hook(hook_id, hook, args, kwargs, result)
                     if changed is not None:
                         result = changed
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001
                     warnings.warn(
                         f"module forward hook with ``always_call=True`` raised an exception "
                         f"that was silenced as another error was raised in forward: {error}",
@@ -232,7 +232,12 @@ class Module(StateDictMixin, TraverseMixin):
             raise
 
     def _run_forward_hook(
-        self, hook_id: int, hook: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+        self,
+        hook_id: int,
+        hook: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        result: Any,
     ) -> Any:
         if hook_id in self._forward_hooks_with_kwargs or hook_id in GLOBAL.forward_with_kwargs:
             return hook(self, args, kwargs, result)
@@ -445,7 +450,9 @@ class Module(StateDictMixin, TraverseMixin):
             hook: with ``with_kwargs`` it takes and returns ``(args, kwargs)``.
             prepend: run before the hooks registered earlier.
         """
-        return self._register("_forward_pre_hooks", hook, prepend, [("_forward_pre_hooks_with_kwargs", with_kwargs)])
+        return self._register(
+            "_forward_pre_hooks", hook, prepend, [("_forward_pre_hooks_with_kwargs", with_kwargs)]
+        )
 
     def register_forward_hook(
         self,
@@ -465,7 +472,9 @@ class Module(StateDictMixin, TraverseMixin):
         flags = [("_forward_hooks_with_kwargs", with_kwargs), ("_forward_hooks_always_called", always_call)]
         return self._register("_forward_hooks", hook, prepend, flags)
 
-    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+    def register_full_backward_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
         """``hook(module, grad_output) -> None | grad_output`` before the module's part of a backward pass."""
         return self._register("_backward_pre_hooks", hook, prepend, [])
 

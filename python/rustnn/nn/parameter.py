@@ -21,7 +21,9 @@ class _ParameterMeta(type(Tensor)):  # type: ignore[misc]
     def __instancecheck__(cls, instance: object) -> bool:
         if super().__instancecheck__(instance):
             return True
-        return cls is Parameter and isinstance(instance, Tensor) and bool(getattr(instance, "_is_param", False))
+        return (
+            cls is Parameter and isinstance(instance, Tensor) and bool(getattr(instance, "_is_param", False))
+        )
 
 
 class Parameter(Tensor, metaclass=_ParameterMeta):
@@ -36,13 +38,15 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         self.scale = nn.Parameter(rustnn.ones(3))
     """
 
-    def __new__(cls, data: Any = None, requires_grad: bool = True) -> Parameter:
+    def __new__(cls, data: Any = None, requires_grad: bool = True) -> Parameter:  # noqa: PYI034
         if data is None:
             data = _C.empty(0)
         if type(data) is Tensor or type(data) is Parameter or isinstance(data, Parameter):
             return make_subclass(cls, data, requires_grad)  # type: ignore[no-any-return]
         if not isinstance(data, Tensor):
-            raise TypeError(f"Parameter data must be a Tensor, not {type(data).__name__}: wrap it in rustnn.tensor(...)")
+            raise TypeError(
+                f"Parameter data must be a Tensor, not {type(data).__name__}: wrap it in rustnn.tensor(...)"
+            )
         # A user's subclass of Tensor keeps its class and is marked instead.
         kept = data.detach().requires_grad_(requires_grad)
         if type(kept) is not type(data):

@@ -16,13 +16,17 @@ def scaled_dot_product_attention(
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
-    scores = query.matmul(key.transpose(-2, -1)) * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    scores = query.matmul(key.transpose(-2, -1)) * (
+        1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    )
     if is_causal:
         if attn_mask is not None:
             raise RuntimeError("Explicit attn_mask should not be set when is_causal=True")
         attn_mask = _C.ones((query.shape[-2], key.shape[-2]), dtype=_C.bool).tril()
     if attn_mask is not None:
-        scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == _C.bool else scores + attn_mask
+        scores = (
+            scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == _C.bool else scores + attn_mask
+        )
     weights = scores.softmax(-1)
     if dropout_p > 0:
         from .norm import dropout
@@ -36,7 +40,12 @@ def _sdpa() -> Any:
 
 
 def _canonical_mask(
-    mask: Tensor | None, mask_name: str, other_type: Any, other_name: str, target_type: Any, check_other: bool = True
+    mask: Tensor | None,
+    mask_name: str,
+    other_type: Any,
+    other_name: str,
+    target_type: Any,
+    check_other: bool = True,
 ) -> Tensor | None:
     """A mask as numbers to be added to the scores."""
     if mask is None:
@@ -136,7 +145,9 @@ def multi_head_attention_forward(
         if key_padding_mask is not None:
             is_causal = False
     if embed_dim != embed_dim_to_check:
-        raise AssertionError(f"was expecting embedding dimension of {embed_dim_to_check}, but got {embed_dim}")
+        raise AssertionError(
+            f"was expecting embedding dimension of {embed_dim_to_check}, but got {embed_dim}"
+        )
     head_dim = embed_dim // num_heads
     if head_dim * num_heads != embed_dim:
         raise AssertionError(f"embed_dim {embed_dim} not divisible by num_heads {num_heads}")
@@ -149,7 +160,11 @@ def multi_head_attention_forward(
             raise AssertionError("use_separate_proj_weight is True but a projection weight is None")
         bq, bk, bv = (None, None, None) if in_proj_bias is None else in_proj_bias.chunk(3, 0)
         linear = _C._nn.linear
-        q, k, v = linear(query, q_proj_weight, bq), linear(key, k_proj_weight, bk), linear(value, v_proj_weight, bv)
+        q, k, v = (
+            linear(query, q_proj_weight, bq),
+            linear(key, k_proj_weight, bk),
+            linear(value, v_proj_weight, bv),
+        )
     else:
         if key.shape != value.shape:
             raise AssertionError(f"key shape {key.shape} does not match value shape {value.shape}")

@@ -21,7 +21,8 @@ def legacy_reduction(size_average: _Flag, reduce: _Flag, reduction: str = "mean"
     name = ("mean" if average else "sum") if wanted else "none"
     if warn:
         warnings.warn(
-            f"size_average and reduce args will be deprecated, please use reduction='{name}' instead.", stacklevel=3
+            f"size_average and reduce args will be deprecated, please use reduction='{name}' instead.",
+            stacklevel=3,
         )
     return name
 
@@ -142,7 +143,10 @@ def kl_div(
     if log_target:
         values = target.exp() * (target - input)
     else:
-        values = _C.where(target > 0, target * target.clamp(min=1e-45).log(), _C.zeros_like(target)) - target * input
+        values = (
+            _C.where(target > 0, target * target.clamp(min=1e-45).log(), _C.zeros_like(target))
+            - target * input
+        )
     if reduction == "batchmean":
         return values.sum() / input.shape[0] if input.dim() else values.sum()
     return _reduce(values, reduction)
@@ -171,7 +175,7 @@ def gaussian_nll_loss(
     elif var.shape != input.shape:
         if tuple(input.shape[:-1]) == tuple(var.shape):
             var = var.unsqueeze(-1)
-        elif not (tuple(input.shape[:-1]) == tuple(var.shape[:-1]) and var.shape[-1] == 1):
+        elif not (tuple(input.shape[:-1]) == tuple(var.shape[:-1]) and var.shape[-1] == 1):  # noqa: SIM102
             if not all(a == b or b == 1 for a, b in zip(input.shape, var.shape, strict=False)):
                 raise ValueError("var is of incorrect size")
     if reduction not in ("none", "mean", "sum"):
@@ -264,7 +268,9 @@ def hinge_embedding_loss(
 ) -> Tensor:  # fmt: skip
     """``x`` where the target is 1, ``max(0, margin - x)`` where it is -1."""
     zeros = _C.zeros_like(input.detach())
-    values = _C.where(target != 1, (margin - input).clamp(min=0), zeros) + _C.where(target != -1, input, zeros)
+    values = _C.where(target != 1, (margin - input).clamp(min=0), zeros) + _C.where(
+        target != -1, input, zeros
+    )
     return _reduce(values, reduction, size_average, reduce)
 
 
@@ -353,7 +359,9 @@ def cosine_embedding_loss(
     dot = (input1 * input2).sum(-1)
     cos = dot / (((input1 * input1).sum(-1) + eps) * ((input2 * input2).sum(-1) + eps)).sqrt()
     zeros = _C.zeros_like(cos.detach())
-    values = _C.where(target == 1, 1 - cos, zeros) + _C.where(target == -1, (cos - margin).clamp(min=0), zeros)
+    values = _C.where(target == 1, 1 - cos, zeros) + _C.where(
+        target == -1, (cos - margin).clamp(min=0), zeros
+    )
     return _reduce(values, reduction, size_average, reduce)
 
 
@@ -367,7 +375,9 @@ def triplet_margin_loss(
         raise ValueError(f"margin must be greater than 0, got {margin}")
     from .distance import pairwise_distance
 
-    return _triplet(anchor, positive, negative, lambda a, b: pairwise_distance(a, b, p, eps), margin, swap, reduction)
+    return _triplet(
+        anchor, positive, negative, lambda a, b: pairwise_distance(a, b, p, eps), margin, swap, reduction
+    )
 
 
 def triplet_margin_with_distance_loss(

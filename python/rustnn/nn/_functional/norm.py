@@ -114,7 +114,9 @@ def group_norm(
             f"{list(input.shape)} and num_groups={num_groups}"
         )
     if n * (c // num_groups) * math.prod(input.shape[2:]) == 1:
-        raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(input.shape)}")
+        raise ValueError(
+            f"Expected more than 1 value per channel when training, got input size {list(input.shape)}"
+        )
     rows = input.reshape((n, num_groups, -1))
     centred = rows - rows.mean(-1, True)
     out = (centred * ((centred * centred).mean(-1, True) + eps).rsqrt()).reshape(tuple(input.shape))
@@ -211,7 +213,9 @@ def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace
     return _alpha_dropout(input, p, training, inplace, tuple(input.shape))
 
 
-def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+def feature_alpha_dropout(
+    input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+) -> Tensor:
     """:func:`alpha_dropout` of whole channels."""
     shape = (*tuple(input.shape[:2]), *([1] * (input.dim() - 2)))
     return _alpha_dropout(input, p, training, inplace, shape)

@@ -78,7 +78,10 @@ def _adaptive_max(input: Tensor, output_size: Any, dims: int, return_indices: bo
             widths = [axes[k][place[k]][1] - axes[k][place[k]][0] for k in range(dims)]
             where: Any = None
             for k in range(dims):
-                own = index.div(math.prod(widths[k + 1 :]), rounding_mode="floor") % widths[k] + axes[k][place[k]][0]
+                own = (
+                    index.div(math.prod(widths[k + 1 :]), rounding_mode="floor") % widths[k]
+                    + axes[k][place[k]][0]
+                )
                 where = own if where is None else where * spatial[k] + own
             indices.append(where)
     out = _C.stack(values, -1).reshape((*lead, *wanted))
@@ -157,41 +160,68 @@ def _unpool(
     lead = tuple(input.shape[:-dims])
     flat = indices.reshape((*lead, -1))
     if flat.numel() and (int(flat.min()) < 0 or int(flat.max()) >= math.prod(wanted)):
-        raise RuntimeError(f"found an invalid max index: {int(flat.max())} (output volumes are of size {wanted})")
-    out = _C.zeros((*lead, math.prod(wanted)), dtype=input.dtype).scatter(-1, flat, input.reshape((*lead, -1)))
+        raise RuntimeError(
+            f"found an invalid max index: {int(flat.max())} (output volumes are of size {wanted})"
+        )
+    out = _C.zeros((*lead, math.prod(wanted)), dtype=input.dtype).scatter(
+        -1, flat, input.reshape((*lead, -1))
+    )
     return out.reshape((*lead, *wanted))
 
 
 def max_unpool1d(
-    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
 ) -> Tensor:
     """Puts maxima back to their places."""
     return _unpool(input, indices, kernel_size, stride, padding, output_size, 1)
 
 
 def max_unpool2d(
-    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
 ) -> Tensor:
     """Puts maxima back to their places."""
     return _unpool(input, indices, kernel_size, stride, padding, output_size, 2)
 
 
 def max_unpool3d(
-    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
 ) -> Tensor:
     """Puts maxima back to their places."""
     return _unpool(input, indices, kernel_size, stride, padding, output_size, 3)
 
 
 def fractional_max_pool(
-    input: Tensor, kernel_size: Any, output_size: Any, output_ratio: Any, return_indices: bool, samples: Any, dims: int
+    input: Tensor,
+    kernel_size: Any,
+    output_size: Any,
+    output_ratio: Any,
+    return_indices: bool,
+    samples: Any,
+    dims: int,
 ) -> Any:
     """Maxima over windows whose starts step pseudo-randomly (Graham 2014), per sample and channel."""
     kernel = spread(kernel_size, dims)
     spatial = [int(n) for n in input.shape[-dims:]]
     if output_size is None:
         if output_ratio is None:
-            raise ValueError("fractional_max_pool requires specifying either an output_size or an output_ratio")
+            raise ValueError(
+                "fractional_max_pool requires specifying either an output_size or an output_ratio"
+            )
         ratio = output_ratio if isinstance(output_ratio, (tuple, list)) else [output_ratio] * dims
         output_size = [int(n * r) for n, r in zip(spatial, ratio, strict=True)]
     wanted = spread(output_size, dims)
@@ -235,7 +265,9 @@ def fractional_max_pool2d(
     _random_samples: Any = None,
 ) -> Any:  # fmt: skip
     """Maxima over windows at pseudo-random steps."""
-    return fractional_max_pool(input, kernel_size, output_size, output_ratio, return_indices, _random_samples, 2)
+    return fractional_max_pool(
+        input, kernel_size, output_size, output_ratio, return_indices, _random_samples, 2
+    )
 
 
 def fractional_max_pool3d(
@@ -243,7 +275,9 @@ def fractional_max_pool3d(
     _random_samples: Any = None,
 ) -> Any:  # fmt: skip
     """Maxima over windows at pseudo-random steps."""
-    return fractional_max_pool(input, kernel_size, output_size, output_ratio, return_indices, _random_samples, 3)
+    return fractional_max_pool(
+        input, kernel_size, output_size, output_ratio, return_indices, _random_samples, 3
+    )
 
 
 def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
@@ -265,7 +299,9 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
             f"but expected {in1} and {in2}"
         )
     a, b = input1.reshape((-1, in1)), input2.reshape((-1, in2))
-    half = a.matmul(weight.permute(1, 0, 2).reshape((in1, out_features * in2))).reshape((-1, out_features, in2))
+    half = a.matmul(weight.permute(1, 0, 2).reshape((in1, out_features * in2))).reshape(
+        (-1, out_features, in2)
+    )
     out = (half * b.unsqueeze(1)).sum(-1)
     if bias is not None:
         out = out + bias

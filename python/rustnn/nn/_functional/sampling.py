@@ -112,16 +112,13 @@ def _resize_dim(
     taps: list[list[tuple[int, float]]] = []
     for i in range(out):
         if mode == "nearest":
-            taps.append([(min(int(math.floor(i * step)), size - 1), 1.0)])
+            taps.append([(min(math.floor(i * step), size - 1), 1.0)])
         elif mode == "nearest-exact":
-            taps.append([(min(int(math.floor((i + 0.5) * step)), size - 1), 1.0)])
+            taps.append([(min(math.floor((i + 0.5) * step), size - 1), 1.0)])
         elif antialias:
             taps.append(_antialias_taps(i, size, out, step, mode, align))
         else:
-            if align:
-                at = i * (size - 1) / (out - 1) if out > 1 else 0.0
-            else:
-                at = (i + 0.5) * step - 0.5
+            at = (i * (size - 1) / (out - 1) if out > 1 else 0.0) if align else (i + 0.5) * step - 0.5
             if mode == "linear":
                 at = max(at, 0.0)
                 low = min(int(at), size - 1)
@@ -145,7 +142,9 @@ def _resize_dim(
     return total
 
 
-def _antialias_taps(i: int, size: int, out: int, step: float, mode: str, align: bool) -> list[tuple[int, float]]:
+def _antialias_taps(
+    i: int, size: int, out: int, step: float, mode: str, align: bool
+) -> list[tuple[int, float]]:
     scale = (size - 1) / (out - 1) if align and out > 1 else step
     radius = 1.0 if mode == "linear" else 2.0
     support = radius * scale if scale >= 1 else radius
@@ -173,12 +172,11 @@ def interpolate(
     recompute_scale_factor: bool | None = None, antialias: bool = False,
 ) -> Tensor:  # fmt: skip
     """Resizes ``(N, C, *)`` to a size or by a factor."""
-    if mode in ("nearest", "area", "nearest-exact"):
-        if align_corners is not None:
-            raise ValueError(
-                "align_corners option can only be set with the interpolating modes: "
-                "linear | bilinear | bicubic | trilinear"
-            )
+    if mode in ("nearest", "area", "nearest-exact") and align_corners is not None:
+        raise ValueError(
+            "align_corners option can only be set with the interpolating modes: "
+            "linear | bilinear | bicubic | trilinear"
+        )
     dims = input.dim() - 2
     kinds = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
     if mode not in (*kinds, "nearest", "area", "nearest-exact") or dims not in (1, 2, 3):
@@ -190,7 +188,9 @@ def interpolate(
     if mode in kinds and kinds[mode] != dims:
         raise NotImplementedError(f"Got {input.dim()}D input, but {mode} mode needs {kinds[mode] + 2}D input")
     if antialias and mode not in ("bilinear", "bicubic"):
-        raise ValueError("Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D tensor as input")
+        raise ValueError(
+            "Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D tensor as input"
+        )
     wanted, factors = _sizes(input, size, scale_factor, recompute_scale_factor)
     if any(n <= 0 for n in wanted):
         raise RuntimeError(
@@ -211,7 +211,11 @@ def interpolate(
 
 
 def upsample(
-    input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None
+    input: Tensor,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
 ) -> Tensor:
     """Old name of :func:`interpolate`."""
     from .. import functional as F
@@ -246,7 +250,11 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
 
 
 def grid_sample(
-    input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
+    input: Tensor,
+    grid: Tensor,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool | None = None,
 ) -> Tensor:
     """Samples ``(N, C, H, W)`` at the points ``(N, h, w, 2)`` in [-1, 1]; volumes likewise."""
     if mode not in ("bilinear", "nearest", "bicubic"):
@@ -427,5 +435,7 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     """Cuts the channels of ``(N, C, *)`` into groups and interleaves them."""
     n, c = input.shape[0], input.shape[1]
     if groups <= 0 or c % groups:
-        raise RuntimeError(f"Number of channels must be divisible by groups. Got {c} channels and {groups} groups.")
+        raise RuntimeError(
+            f"Number of channels must be divisible by groups. Got {c} channels and {groups} groups."
+        )
     return input.reshape((n, groups, c // groups, -1)).transpose(1, 2).reshape(tuple(input.shape))

@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any, Self
 
 from ..module import Module, _addindent
-from ..parameter import Parameter
 from .parameter_container import ParameterDict, ParameterList
 
 __all__ = ["Container", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
@@ -74,7 +73,7 @@ class Sequential(Module):
 
     def __add__(self, other: Any) -> Sequential:
         if not isinstance(other, Sequential):
-            raise ValueError(
+            raise ValueError(  # noqa: TRY004
                 f"add operator supports only objects of Sequential class, but {type(other)} is given."
             )
         return Sequential(*self, *other)
@@ -87,7 +86,7 @@ class Sequential(Module):
 
     def __iadd__(self, other: Any) -> Self:
         if not isinstance(other, Sequential):
-            raise ValueError(
+            raise ValueError(  # noqa: TRY004
                 f"add operator supports only objects of Sequential class, but {type(other)} is given."
             )
         offset = len(self)
@@ -137,7 +136,7 @@ class Sequential(Module):
     def insert(self, index: int, module: Module) -> Self:
         """Adds a module before position ``index``."""
         if not isinstance(module, Module):
-            raise AssertionError(f"module should be of type: {Module}")
+            raise AssertionError(f"module should be of type: {Module}")  # noqa: TRY004
         size = len(self._modules)
         if not -size <= index <= size:
             raise IndexError(f"Index out of range: {index}")
@@ -221,7 +220,9 @@ class ModuleList(Module):
                 blocks.append((i, i, text))
         lines = []
         for first, last, text in blocks:
-            local = f"({first}): {text}" if first == last else f"({first}-{last}): {last - first + 1} x {text}"
+            local = (
+                f"({first}): {text}" if first == last else f"({first}-{last}): {last - first + 1} x {text}"
+            )
             lines.append(_addindent(local, 2))
         return self._get_name() + "(\n  " + "\n  ".join(lines) + "\n)"
 

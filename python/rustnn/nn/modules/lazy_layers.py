@@ -127,7 +127,9 @@ class _LazyNormBase(LazyModuleMixin):
         if not self.has_uninitialized_params() and self.num_features != 0:
             super().reset_parameters()  # type: ignore[misc]
 
-    def _load_one(self, name: str, key: str, own: Any, given: Any, assign: bool, error_msgs: list[str]) -> None:
+    def _load_one(
+        self, name: str, key: str, own: Any, given: Any, assign: bool, error_msgs: list[str]
+    ) -> None:
         if is_lazy(own) and name in self._buffers and not is_lazy(given):
             self._buffers[name] = own = _C.empty(tuple(given.shape), dtype=own.dtype)
         super()._load_one(name, key, own, given, assign, error_msgs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import _vf, init
 from .._base import _C, Tensor
@@ -14,7 +14,7 @@ from ..parameter import Parameter
 from ..utils.rnn import PackedSequence
 from .rnn_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 
-__all__ = ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNBase", "RNNCell", "RNNCellBase"]
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNBase", "RNNCell", "RNNCellBase"]
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 
@@ -32,9 +32,9 @@ class RNNBase(Module):
         proj_size: LSTM only: size to which the hidden state is projected.
     """
 
-    __constants__ = ["mode", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout",
+    __constants__: ClassVar[list[str]] = ["mode", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout",
                      "bidirectional", "proj_size"]  # fmt: skip
-    __jit_unused_properties__ = ["all_weights"]
+    __jit_unused_properties__: ClassVar[list[str]] = ["all_weights"]
 
     def __init__(
         self,
@@ -155,7 +155,9 @@ class RNNBase(Module):
 
     def get_expected_hidden_size(self, input: Tensor, batch_sizes: Tensor | None) -> tuple[int, int, int]:
         """``(layers * directions, batch, features)`` of the hidden state."""
-        return self._state_size(input, batch_sizes, self.proj_size if self.proj_size > 0 else self.hidden_size)
+        return self._state_size(
+            input, batch_sizes, self.proj_size if self.proj_size > 0 else self.hidden_size
+        )
 
     def check_hidden_size(
         self, hx: Tensor, expected: tuple[int, int, int], msg: str = "Expected hidden size {}, got {}"
@@ -186,7 +188,13 @@ class RNNBase(Module):
             tensor = " tensor" if kind == "RNN" else ""
             raise ValueError(f"{kind}: Expected input to be 2D or 3D, got {input.dim()}D{tensor} instead")
         batched = input.dim() == 3
-        return (input if batched else input.unsqueeze(0 if self.batch_first else 1)), None, None, None, batched
+        return (
+            (input if batched else input.unsqueeze(0 if self.batch_first else 1)),
+            None,
+            None,
+            None,
+            batched,
+        )
 
     def extra_repr(self) -> str:
         s = f"{self.input_size}, {self.hidden_size}"
@@ -224,10 +232,14 @@ class _OneState(RNNBase):
         if batch_sizes is None and hx is not None:
             if not batched:
                 if hx.dim() != 2:
-                    raise RuntimeError(f"For unbatched 2-D input, hx should also be 2-D but got {hx.dim()}-D tensor")
+                    raise RuntimeError(
+                        f"For unbatched 2-D input, hx should also be 2-D but got {hx.dim()}-D tensor"
+                    )
                 hx = hx.unsqueeze(1)
             elif hx.dim() != 3:
-                raise RuntimeError(f"For batched 3-D input, hx should also be 3-D but got {hx.dim()}-D tensor")
+                raise RuntimeError(
+                    f"For batched 3-D input, hx should also be 3-D but got {hx.dim()}-D tensor"
+                )
         if hx is None:
             self.check_input(data, batch_sizes)
             batch = self.get_expected_hidden_size(data, batch_sizes)[1]
@@ -335,7 +347,9 @@ class LSTM(RNNBase):
                 raise RuntimeError(f"For batched 3-D input, hx and cx should also be 3-D but got {dims}")
             if not batched:
                 if hx[0].dim() != 2 or hx[1].dim() != 2:
-                    raise RuntimeError(f"For unbatched 2-D input, hx and cx should also be 2-D but got {dims}")
+                    raise RuntimeError(
+                        f"For unbatched 2-D input, hx and cx should also be 2-D but got {dims}"
+                    )
                 hx = (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
         if hx is None:
             self.check_input(data, batch_sizes)

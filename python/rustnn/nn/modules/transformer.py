@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import functional as F
 from .. import init
@@ -51,15 +51,19 @@ def _get_activation_fn(activation: str) -> Any:
     raise RuntimeError(f"activation should be relu/gelu, not {activation}")
 
 
-def _detect_is_causal_mask(mask: Tensor | None, is_causal: bool | None = None, size: int | None = None) -> bool:
+def _detect_is_causal_mask(
+    mask: Tensor | None, is_causal: bool | None = None, size: int | None = None
+) -> bool:
     """Whether ``mask`` is the causal mask; ``is_causal`` True skips the look."""
     if is_causal is None and mask is not None:
         n = size if size is not None else mask.shape[-2]
         if tuple(mask.shape[-2:]) != (n, n) or mask.dim() != 2:
             return False
-        return bool((mask == _generate_square_subsequent_mask(n, dtype=mask.dtype)).all()) if (
-            mask.is_floating_point()
-        ) else False
+        return (
+            bool((mask == _generate_square_subsequent_mask(n, dtype=mask.dtype)).all())
+            if (mask.is_floating_point())
+            else False
+        )
     return is_causal is True
 
 
@@ -98,7 +102,15 @@ class Transformer(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        layer: tuple[Any, ...] = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first)
+        layer: tuple[Any, ...] = (
+            d_model,
+            nhead,
+            dim_feedforward,
+            dropout,
+            activation,
+            layer_norm_eps,
+            batch_first,
+        )
         how: dict[str, Any] = {"bias": bias, "device": device, "dtype": dtype}
         if custom_encoder is not None:
             self.encoder = custom_encoder
@@ -167,7 +179,7 @@ class Transformer(Module):
 class TransformerEncoder(Module):
     """``num_layers`` copies of an encoder layer, one after the other."""
 
-    __constants__ = ["norm"]
+    __constants__: ClassVar[list[str]] = ["norm"]
     norm: Any
 
     def __init__(
@@ -201,14 +213,16 @@ class TransformerEncoder(Module):
         is_causal = _detect_is_causal_mask(mask, is_causal, _get_seq_len(src, batch_first))
         output = src
         for layer in self.layers:
-            output = layer(output, src_mask=mask, is_causal=is_causal, src_key_padding_mask=src_key_padding_mask)
+            output = layer(
+                output, src_mask=mask, is_causal=is_causal, src_key_padding_mask=src_key_padding_mask
+            )
         return output if self.norm is None else self.norm(output)
 
 
 class TransformerDecoder(Module):
     """``num_layers`` copies of a decoder layer, one after the other."""
 
-    __constants__ = ["norm"]
+    __constants__: ClassVar[list[str]] = ["norm"]
     norm: Any
 
     def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
@@ -276,7 +290,7 @@ class TransformerEncoderLayer(_Layer):
         norm_first: norms before instead of after.
     """
 
-    __constants__ = ["norm_first"]
+    __constants__: ClassVar[list[str]] = ["norm_first"]
 
     def __init__(
         self,
@@ -326,7 +340,13 @@ class TransformerEncoderLayer(_Layer):
 
     def _sa_block(self, x: Tensor, attn_mask: Any, key_padding_mask: Any, is_causal: bool = False) -> Tensor:
         x = self.self_attn(
-            x, x, x, attn_mask=attn_mask, key_padding_mask=key_padding_mask, need_weights=False, is_causal=is_causal
+            x,
+            x,
+            x,
+            attn_mask=attn_mask,
+            key_padding_mask=key_padding_mask,
+            need_weights=False,
+            is_causal=is_causal,
         )[0]
         return self.dropout1(x)  # type: ignore[no-any-return]
 
@@ -340,7 +360,7 @@ class TransformerDecoderLayer(_Layer):
     Arguments as :class:`TransformerEncoderLayer`'s.
     """
 
-    __constants__ = ["norm_first"]
+    __constants__: ClassVar[list[str]] = ["norm_first"]
 
     def __init__(
         self,
@@ -359,7 +379,9 @@ class TransformerDecoderLayer(_Layer):
         how: dict[str, Any] = {"bias": bias, "device": device, "dtype": dtype}
         super().__init__()
         self.self_attn = MultiheadAttention(d_model, nhead, dropout=dropout, batch_first=batch_first, **how)
-        self.multihead_attn = MultiheadAttention(d_model, nhead, dropout=dropout, batch_first=batch_first, **how)
+        self.multihead_attn = MultiheadAttention(
+            d_model, nhead, dropout=dropout, batch_first=batch_first, **how
+        )
         self.linear1 = Linear(d_model, dim_feedforward, **how)
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model, **how)
@@ -397,7 +419,13 @@ class TransformerDecoderLayer(_Layer):
 
     def _sa_block(self, x: Tensor, attn_mask: Any, key_padding_mask: Any, is_causal: bool = False) -> Tensor:
         x = self.self_attn(
-            x, x, x, attn_mask=attn_mask, key_padding_mask=key_padding_mask, is_causal=is_causal, need_weights=False
+            x,
+            x,
+            x,
+            attn_mask=attn_mask,
+            key_padding_mask=key_padding_mask,
+            is_causal=is_causal,
+            need_weights=False,
         )[0]
         return self.dropout1(x)  # type: ignore[no-any-return]
 
@@ -417,5 +445,3 @@ class TransformerDecoderLayer(_Layer):
 
     def _ff_block(self, x: Tensor) -> Tensor:
         return self.dropout3(self._feed(x))  # type: ignore[no-any-return]
-
-

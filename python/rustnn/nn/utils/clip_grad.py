@@ -26,9 +26,7 @@ def _listed(value: Any, what: str) -> list[Any]:
     exhausted = isinstance(value, types.GeneratorType)
     items = list(value)
     if exhausted and not items:
-        warnings.warn(
-            f"`{what}` is an empty generator, no gradient clipping will occur.", stacklevel=4
-        )
+        warnings.warn(f"`{what}` is an empty generator, no gradient clipping will occur.", stacklevel=4)
     return items
 
 

@@ -1,6 +1,6 @@
 """A multilayer perceptron (784-128-10) on MNIST.
 
-    python examples/mlp_mnist.py --data DIR --epochs 5
+python examples/mlp_mnist.py --data DIR --epochs 5
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ def main() -> None:
     prepare = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
     trainset = datasets.MNIST(root=args.data, train=True, download=True, transform=prepare)
     testset = datasets.MNIST(root=args.data, train=False, download=True, transform=prepare)
-    print(f"data: {len(trainset)} training and {len(testset)} test images from {common.said(trainset, args.data)}")
+    print(
+        f"data: {len(trainset)} training and {len(testset)} test images from {common.said(trainset, args.data)}"
+    )
     size = int(0.8 * len(trainset))
     training, validation = random_split(trainset, [size, len(trainset) - size])
     train_loader = DataLoader(training, batch_size=args.batch_size, shuffle=True)
@@ -42,8 +44,11 @@ def main() -> None:
             total += loss.item()
         history["loss"].append(total / len(train_loader))
         history["validation"].append(common.accuracy(net, DataLoader(validation, batch_size=1000)))
-        print(f"epoch {epoch + 1}  loss {history['loss'][-1]:.4f}  validation accuracy "
-              f"{history['validation'][-1]:.2f} %", flush=True)
+        print(
+            f"epoch {epoch + 1}  loss {history['loss'][-1]:.4f}  validation accuracy "
+            f"{history['validation'][-1]:.2f} %",
+            flush=True,
+        )
         common.save_checkpoint(out / "checkpoint.pt", epoch + 1, history, net, optimizer)
     common.save_weights(net, out / "model.safetensors")
     common.curves(history, out / "mlp_mnist.png", ["loss"], ["validation"])

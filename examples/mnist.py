@@ -71,7 +71,9 @@ def main() -> None:
     to_tensor = transforms.ToTensor()
     trainset = datasets.MNIST(root=args.data, train=True, download=True, transform=to_tensor)
     testset = datasets.MNIST(root=args.data, train=False, download=True, transform=to_tensor)
-    print(f"data: {len(trainset)} training and {len(testset)} test images from {common.said(trainset, args.data)}")
+    print(
+        f"data: {len(trainset)} training and {len(testset)} test images from {common.said(trainset, args.data)}"
+    )
     train_size = int(0.8 * len(trainset))
     training, validation = random_split(trainset, [train_size, len(trainset) - train_size])
     train_loader = DataLoader(training, batch_size=args.batch_size, shuffle=True)
@@ -93,8 +95,11 @@ def main() -> None:
             total += loss.item()
         history["loss"].append(total / len(train_loader))
         history["validation"].append(common.accuracy(net, val_loader))
-        print(f"epoch {epoch + 1:2d}  loss {history['loss'][-1]:.4f}  "
-              f"validation accuracy {history['validation'][-1]:.2f} %", flush=True)
+        print(
+            f"epoch {epoch + 1:2d}  loss {history['loss'][-1]:.4f}  "
+            f"validation accuracy {history['validation'][-1]:.2f} %",
+            flush=True,
+        )
         common.save_checkpoint(out / "checkpoint.pt", epoch + 1, history, net, optimizer)
 
     common.save_weights(net, out / "model.safetensors")

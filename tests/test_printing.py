@@ -6,7 +6,6 @@ import time
 
 import numpy as np
 import pytest
-
 import rustnn
 from rustnn import nn
 
@@ -39,7 +38,7 @@ RECORDED = [
 
 @pytest.mark.parametrize(("expression", "text"), RECORDED)
 def test_recorded_texts(expression: str, text: str) -> None:
-    assert repr(eval(expression, {"rustnn": rustnn, "nn": nn})) == text  # noqa: S307
+    assert repr(eval(expression, {"rustnn": rustnn, "nn": nn})) == text
 
 
 def test_dtype_of_torch_is_named_by_its_own_name() -> None:
@@ -77,8 +76,10 @@ def test_random_tensors_against_pytorch() -> None:
             options = {"profile": "default"}
             if round_ % 3 == 0:
                 options = {
-                    "precision": int(rng.choice([1, 2, 4, 6])), "threshold": int(rng.choice([0, 10, 1000])),
-                    "edgeitems": int(rng.choice([1, 2, 3, 5])), "linewidth": int(rng.choice([20, 40, 80, 120])),
+                    "precision": int(rng.choice([1, 2, 4, 6])),
+                    "threshold": int(rng.choice([0, 10, 1000])),
+                    "edgeitems": int(rng.choice([1, 2, 3, 5])),
+                    "linewidth": int(rng.choice([20, 40, 80, 120])),
                     "sci_mode": [None, True, False][int(rng.integers(0, 3))],
                 }
             torch.set_printoptions(**options)

@@ -1,7 +1,6 @@
 //! The few ops that the graph engine itself needs.
 
 use crate::registry::OpDef;
-use rustnn_core::base::runtime_error;
 use rustnn_core::{DType, Result, Tensor, attach, grads};
 
 /// The tensor in another dtype, with gradient; itself when it has that dtype already.
@@ -18,12 +17,18 @@ pub fn sum_to(g: &Tensor, shape: &[usize]) -> Result<Tensor> {
     if g.shape() == shape {
         return Ok(g.clone());
     }
-    Err(runtime_error!("sum_to is not there yet: {:?} to {shape:?}", g.shape()))
+    let lead = g.ndim().saturating_sub(shape.len());
+    let dims: Vec<i64> = (0..g.ndim())
+        .filter(|&d| d < lead || (shape[d - lead] == 1 && g.shape()[d] != 1))
+        .map(|d| d as i64)
+        .collect();
+    let kept = crate::reduce::sum(g, Some(&dims), true, None)?;
+    crate::shape::view::reshape_to(&kept, shape)
 }
 
 /// `a + b` of equal shapes.
-pub fn add(a: &Tensor, _b: &Tensor) -> Result<Tensor> {
-    Ok(a.clone())
+pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    crate::pointwise::add(a, b)
 }
 
 pub(crate) fn ops() -> Vec<OpDef> {
@@ -32,8 +37,7 @@ pub(crate) fn ops() -> Vec<OpDef> {
 
 /// `dst += src` of equal shapes, without a graph.
 pub fn add_into(dst: &Tensor, src: &Tensor) -> Result<()> {
-    let sum = add(dst, src)?;
-    rustnn_kernels::copy::copy(&dst.raw(), &sum.raw())
+    rustnn_kernels::elementwise::binary(rustnn_kernels::elementwise::Binary::Add, &dst.raw(), &dst.raw(), &src.raw())
 }
 
 /// `dst[...] = src`, without a graph.

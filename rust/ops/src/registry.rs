@@ -86,6 +86,8 @@ pub fn all() -> Vec<OpDef> {
     crate::inplace::install();
     let mut v = Vec::with_capacity(900);
     v.extend(crate::basic::ops());
+    v.extend(crate::pointwise::ops());
+    v.extend(crate::reduce::ops());
     v.extend(crate::shape::ops());
     v.extend(crate::index::ops());
     v.extend(crate::sort::ops());
@@ -97,5 +99,7 @@ pub fn all() -> Vec<OpDef> {
     v.extend(crate::norm::ops());
     v.extend(crate::loss::ops());
     v.extend(crate::attention::ops());
+    v.extend(crate::rnn::ops());
+    v.extend(crate::optim::ops());
     v
 }

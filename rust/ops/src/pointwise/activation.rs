@@ -207,7 +207,7 @@ pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     }
     let n = weight.numel();
     let w = if n == 1 {
-        crate::shape::reshape(weight, &[])?
+        crate::shape::view::reshape(weight, &[])?
     } else {
         if x.ndim() == 0 {
             return Err(runtime_error!("Not allow zero-dim input tensor."));
@@ -220,7 +220,7 @@ pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
         }
         let mut shape = vec![1i64; x.ndim()];
         shape[1] = n as i64;
-        crate::shape::reshape(weight, &shape)?
+        crate::shape::view::reshape(weight, &shape)?
     };
     let positive = compare::gt(x, 0.0)?;
     where_(&positive, x, &mul(x, &w)?)
@@ -236,8 +236,8 @@ pub fn glu(x: &Tensor, dim: i64) -> Result<Tensor> {
     if n % 2 != 0 {
         return Err(runtime_error!("Halving dimension must be even, but dimension {d} is size {n}"));
     }
-    let a = crate::shape::narrow(x, d as i64, 0, n as i64 / 2)?;
-    let b = crate::shape::narrow(x, d as i64, n as i64 / 2, n as i64 / 2)?;
+    let a = crate::shape::select::narrow(x, d as i64, 0, n as i64 / 2)?;
+    let b = crate::shape::select::narrow(x, d as i64, n as i64 / 2, n as i64 / 2)?;
     mul(&a, &sigmoid(&b)?)
 }
 

@@ -148,9 +148,7 @@ def _linear_hint(module: Any, value: Any, shape: list[int], text: str) -> str | 
                 return f"{base} Its last {n} dimensions multiply to {wanted}: flatten({start}) is missing before it."
         if len(shape) == 1 and shape[0] != wanted:
             return f"{base} The last dimension of the input must be in_features."
-        return (
-            f"{base} The last dimension of the input ({shape[-1] if shape else 'none'}) must be in_features."
-        )
+        return f"{base} The last dimension of the input ({shape[-1] if shape else 'none'}) must be in_features."
     return _dtype_hint(module, value, text)
 
 
@@ -173,7 +171,9 @@ def _conv_hint(module: Any, value: Any, shape: list[int], text: str) -> str | No
         order = ", ".join(str(i) for i in [n, *range(n)])
         return f"The input was {shape}: channels come first. permute({order}) puts them there."
     if len(shape) < n + 1 or len(shape) > n + 2:
-        return f"The input was {shape}; {type(module).__name__} takes (N, C, ...) or (C, ...) with {n} spatial dimensions."
+        return (
+            f"The input was {shape}; {type(module).__name__} takes (N, C, ...) or (C, ...) with {n} spatial dimensions."
+        )
     return _dtype_hint(module, value, text)
 
 

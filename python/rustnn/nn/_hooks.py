@@ -92,9 +92,7 @@ class _GlobalHandle(RemovableHandle):
         GLOBAL.refresh()
 
 
-def _register_global(
-    hooks: Hooks, hook: Callable[..., Any], extra: list[Any] | None = None
-) -> RemovableHandle:
+def _register_global(hooks: Hooks, hook: Callable[..., Any], extra: list[Any] | None = None) -> RemovableHandle:
     handle = _GlobalHandle(hooks, extra_dict=extra)
     hooks[handle.id] = hook
     GLOBAL.refresh()

@@ -34,9 +34,7 @@ def rename_hint(missing: list[str], unexpected: list[str]) -> str | None:
     left = list(unexpected)
     for key in missing[:50]:
         tail = key.rsplit(".", 1)[-1]
-        close = difflib.get_close_matches(
-            key, [k for k in left if k.rsplit(".", 1)[-1] == tail], n=1, cutoff=0.5
-        )
+        close = difflib.get_close_matches(key, [k for k in left if k.rsplit(".", 1)[-1] == tail], n=1, cutoff=0.5)
         if close:
             left.remove(close[0])
             pairs.append(f'"{close[0]}" -> "{key}"')

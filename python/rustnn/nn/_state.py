@@ -179,9 +179,7 @@ class StateDictMixin:
                     if (first not in self._modules) if rest else (first not in local):
                         unexpected_keys.append(key)
 
-    def _load_one(
-        self, name: str, key: str, own: Any, given: Any, assign: bool, error_msgs: list[str]
-    ) -> None:
+    def _load_one(self, name: str, key: str, own: Any, given: Any, assign: bool, error_msgs: list[str]) -> None:
         from .parameter import Parameter
 
         own_is_lazy = is_lazy(own)

@@ -21,9 +21,7 @@ def _parse_to(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, 
     other = kwargs.pop("tensor", kwargs.pop("other", None))
     kwargs.pop("copy", None)
     if kwargs:
-        raise TypeError(
-            f"to() received an invalid combination of arguments - got an unexpected {next(iter(kwargs))!r}"
-        )
+        raise TypeError(f"to() received an invalid combination of arguments - got an unexpected {next(iter(kwargs))!r}")
     rest = list(args)
     if rest and isinstance(rest[0], Tensor):
         other = rest.pop(0)
@@ -115,9 +113,7 @@ class TraverseMixin:
     ) -> Iterator[tuple[str, Any]]:
         memo = set()
         modules: Any = (
-            self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
-            if recurse
-            else [(prefix, self)]
+            self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
         )
         for path, module in modules:
             for name, value in get_members_fn(module):
@@ -191,7 +187,7 @@ class TraverseMixin:
         atoms = target.split(".")
         if not isinstance(module, Module):
             raise ValueError(f"`module` is not an nn.Module, found {type(module)}")  # noqa: TRY004
-        parent = self if len(atoms) == 1 else _walk_path(self, atoms[:-1])
+        parent: Any = self if len(atoms) == 1 else _walk_path(self, atoms[:-1])
         name = atoms[-1]
         if strict and not hasattr(parent, name):
             raise AttributeError(f"{parent._get_name()} has no attribute `{name}`")

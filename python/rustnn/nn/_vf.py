@@ -45,15 +45,11 @@ def _cell_gru(x: Tensor, h: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None
     return new + update * (h - new)
 
 
-def _cell_tanh(
-    x: Tensor, h: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None
-) -> Tensor:
+def _cell_tanh(x: Tensor, h: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None) -> Tensor:
     return (_linear(x, w_ih, b_ih) + _linear(h, w_hh, b_hh)).tanh()
 
 
-def _cell_relu(
-    x: Tensor, h: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None
-) -> Tensor:
+def _cell_relu(x: Tensor, h: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None) -> Tensor:
     return (_linear(x, w_ih, b_ih) + _linear(h, w_hh, b_hh)).relu()
 
 

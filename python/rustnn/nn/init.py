@@ -61,9 +61,7 @@ def _no_grad_uniform_(tensor: Tensor, a: float, b: float, generator: Any = None)
 
 def _no_grad_normal_(tensor: Tensor, mean: float, std: float, generator: Any = None) -> Tensor:
     with no_grad():
-        return (
-            tensor.normal_(mean, std) if generator is None else tensor.normal_(mean, std, generator=generator)
-        )
+        return tensor.normal_(mean, std) if generator is None else tensor.normal_(mean, std, generator=generator)
 
 
 def _no_grad_fill_(tensor: Tensor, val: float) -> Tensor:

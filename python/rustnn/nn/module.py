@@ -341,16 +341,14 @@ class Module(StateDictMixin, TraverseMixin):
             if name in params:
                 if value is not None:
                     raise TypeError(
-                        f"cannot assign '{typename(value)}' as parameter '{name}' "
-                        "(torch.nn.Parameter or None expected)"
+                        f"cannot assign '{typename(value)}' as parameter '{name}' (torch.nn.Parameter or None expected)"
                     )
                 self.register_parameter(name, value)
                 return
             if name in self._modules:
                 if value is not None:
                     raise TypeError(
-                        f"cannot assign '{typename(value)}' as child module '{name}' "
-                        "(torch.nn.Module or None expected)"
+                        f"cannot assign '{typename(value)}' as child module '{name}' (torch.nn.Module or None expected)"
                     )
                 for hook in GLOBAL.module_registration.values():
                     changed = hook(self, name, value)
@@ -359,7 +357,7 @@ class Module(StateDictMixin, TraverseMixin):
                 self._modules[name] = space[name] = value
                 return
             buffers = self._buffers
-            is_buffer = isinstance(value, Buffer)
+            is_buffer = value is not None and isinstance(value, Buffer)
             if is_buffer or name in buffers:
                 if value is not None and not isinstance(value, Tensor):
                     raise TypeError(
@@ -368,7 +366,7 @@ class Module(StateDictMixin, TraverseMixin):
                     )
                 if is_buffer and name not in buffers:
                     self._forget(name, "_modules")
-                    self.register_buffer(name, value, value.persistent)
+                    self.register_buffer(name, value, bool(getattr(value, "persistent", True)))
                     return
                 for hook in GLOBAL.buffer_registration.values():
                     changed = hook(self, name, value)
@@ -450,9 +448,7 @@ class Module(StateDictMixin, TraverseMixin):
             hook: with ``with_kwargs`` it takes and returns ``(args, kwargs)``.
             prepend: run before the hooks registered earlier.
         """
-        return self._register(
-            "_forward_pre_hooks", hook, prepend, [("_forward_pre_hooks_with_kwargs", with_kwargs)]
-        )
+        return self._register("_forward_pre_hooks", hook, prepend, [("_forward_pre_hooks_with_kwargs", with_kwargs)])
 
     def register_forward_hook(
         self,
@@ -472,9 +468,7 @@ class Module(StateDictMixin, TraverseMixin):
         flags = [("_forward_hooks_with_kwargs", with_kwargs), ("_forward_hooks_always_called", always_call)]
         return self._register("_forward_hooks", hook, prepend, flags)
 
-    def register_full_backward_pre_hook(
-        self, hook: Callable[..., Any], prepend: bool = False
-    ) -> RemovableHandle:
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """``hook(module, grad_output) -> None | grad_output`` before the module's part of a backward pass."""
         return self._register("_backward_pre_hooks", hook, prepend, [])
 

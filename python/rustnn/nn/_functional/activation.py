@@ -205,9 +205,7 @@ def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
     return softmax(-input, dim, dtype=dtype)
 
 
-def gumbel_softmax(
-    logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
-) -> Tensor:
+def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
     """A differentiable draw from the categories of ``logits``; ``hard`` gives one-hot values, soft gradients."""
     gumbels = -_C.empty_like(logits.detach()).exponential_().log()
     soft = ((logits + gumbels) / tau).softmax(dim)

@@ -11,17 +11,13 @@ def _norm(x: Tensor, p: float, dim: Any, keepdim: bool = False) -> Tensor:
     return x.norm(p, dim, keepdim)
 
 
-def normalize(
-    input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Tensor | None = None
-) -> Tensor:
+def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
     """Divides by the p-norm over ``dim`` (not less than ``eps``)."""
     result = input / _norm(input, p, dim, True).clamp(min=eps).expand_as(input)
     return result if out is None else out.copy_(result)
 
 
-def pairwise_distance(
-    x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
-) -> Tensor:
+def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
     """The p-norm of ``x1 - x2 + eps`` over the last dimension."""
     return _norm(x1 - x2 + eps, p, -1, keepdim)
 

@@ -143,10 +143,7 @@ def kl_div(
     if log_target:
         values = target.exp() * (target - input)
     else:
-        values = (
-            _C.where(target > 0, target * target.clamp(min=1e-45).log(), _C.zeros_like(target))
-            - target * input
-        )
+        values = _C.where(target > 0, target * target.clamp(min=1e-45).log(), _C.zeros_like(target)) - target * input
     if reduction == "batchmean":
         return values.sum() / input.shape[0] if input.dim() else values.sum()
     return _reduce(values, reduction)
@@ -268,9 +265,7 @@ def hinge_embedding_loss(
 ) -> Tensor:  # fmt: skip
     """``x`` where the target is 1, ``max(0, margin - x)`` where it is -1."""
     zeros = _C.zeros_like(input.detach())
-    values = _C.where(target != 1, (margin - input).clamp(min=0), zeros) + _C.where(
-        target != -1, input, zeros
-    )
+    values = _C.where(target != 1, (margin - input).clamp(min=0), zeros) + _C.where(target != -1, input, zeros)
     return _reduce(values, reduction, size_average, reduce)
 
 
@@ -359,9 +354,7 @@ def cosine_embedding_loss(
     dot = (input1 * input2).sum(-1)
     cos = dot / (((input1 * input1).sum(-1) + eps) * ((input2 * input2).sum(-1) + eps)).sqrt()
     zeros = _C.zeros_like(cos.detach())
-    values = _C.where(target == 1, 1 - cos, zeros) + _C.where(
-        target == -1, (cos - margin).clamp(min=0), zeros
-    )
+    values = _C.where(target == 1, 1 - cos, zeros) + _C.where(target == -1, (cos - margin).clamp(min=0), zeros)
     return _reduce(values, reduction, size_average, reduce)
 
 
@@ -375,9 +368,7 @@ def triplet_margin_loss(
         raise ValueError(f"margin must be greater than 0, got {margin}")
     from .distance import pairwise_distance
 
-    return _triplet(
-        anchor, positive, negative, lambda a, b: pairwise_distance(a, b, p, eps), margin, swap, reduction
-    )
+    return _triplet(anchor, positive, negative, lambda a, b: pairwise_distance(a, b, p, eps), margin, swap, reduction)
 
 
 def triplet_margin_with_distance_loss(

@@ -78,10 +78,7 @@ def _adaptive_max(input: Tensor, output_size: Any, dims: int, return_indices: bo
             widths = [axes[k][place[k]][1] - axes[k][place[k]][0] for k in range(dims)]
             where: Any = None
             for k in range(dims):
-                own = (
-                    index.div(math.prod(widths[k + 1 :]), rounding_mode="floor") % widths[k]
-                    + axes[k][place[k]][0]
-                )
+                own = index.div(math.prod(widths[k + 1 :]), rounding_mode="floor") % widths[k] + axes[k][place[k]][0]
                 where = own if where is None else where * spatial[k] + own
             indices.append(where)
     out = _C.stack(values, -1).reshape((*lead, *wanted))
@@ -115,23 +112,17 @@ def _lp(input: Tensor, norm_type: float, kernel_size: Any, stride: Any, ceil_mod
     return (mean.sign() * mean.abs().relu() * math.prod(kernel)).pow(1.0 / norm_type)
 
 
-def lp_pool1d(
-    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Tensor:
+def lp_pool1d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """``(sum of x**p over the window) ** (1/p)``."""
     return _lp(input, norm_type, kernel_size, stride, ceil_mode, 1)
 
 
-def lp_pool2d(
-    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Tensor:
+def lp_pool2d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """``(sum of x**p over the window) ** (1/p)``."""
     return _lp(input, norm_type, kernel_size, stride, ceil_mode, 2)
 
 
-def lp_pool3d(
-    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Tensor:
+def lp_pool3d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """``(sum of x**p over the window) ** (1/p)``."""
     return _lp(input, norm_type, kernel_size, stride, ceil_mode, 3)
 
@@ -149,9 +140,7 @@ def _unpool(
         wanted = [int(n) for n in output_size][-dims:]
         for d, (n, base, s) in enumerate(zip(wanted, default, step, strict=True)):
             if not base - s < n < base + s:
-                raise ValueError(
-                    f'invalid output_size "{wanted}" (dim {d} must be between {base - s} and {base + s})'
-                )
+                raise ValueError(f'invalid output_size "{wanted}" (dim {d} must be between {base - s} and {base + s})')
     if input.shape != indices.shape:
         raise RuntimeError(
             f"Expected shape of indices to be same as that of the input tensor ({list(input.shape)}) "
@@ -160,12 +149,8 @@ def _unpool(
     lead = tuple(input.shape[:-dims])
     flat = indices.reshape((*lead, -1))
     if flat.numel() and (int(flat.min()) < 0 or int(flat.max()) >= math.prod(wanted)):
-        raise RuntimeError(
-            f"found an invalid max index: {int(flat.max())} (output volumes are of size {wanted})"
-        )
-    out = _C.zeros((*lead, math.prod(wanted)), dtype=input.dtype).scatter(
-        -1, flat, input.reshape((*lead, -1))
-    )
+        raise RuntimeError(f"found an invalid max index: {int(flat.max())} (output volumes are of size {wanted})")
+    out = _C.zeros((*lead, math.prod(wanted)), dtype=input.dtype).scatter(-1, flat, input.reshape((*lead, -1)))
     return out.reshape((*lead, *wanted))
 
 
@@ -219,9 +204,7 @@ def fractional_max_pool(
     spatial = [int(n) for n in input.shape[-dims:]]
     if output_size is None:
         if output_ratio is None:
-            raise ValueError(
-                "fractional_max_pool requires specifying either an output_size or an output_ratio"
-            )
+            raise ValueError("fractional_max_pool requires specifying either an output_size or an output_ratio")
         ratio = output_ratio if isinstance(output_ratio, (tuple, list)) else [output_ratio] * dims
         output_size = [int(n * r) for n, r in zip(spatial, ratio, strict=True)]
     wanted = spread(output_size, dims)
@@ -252,9 +235,9 @@ def fractional_max_pool(
             top, index = x[b, ch].reshape(-1)[where].max(-1)
             planes.append(top)
             places.append(where.gather(1, index.unsqueeze(1)).squeeze(1))
-    shape = (n, c, *wanted)
-    values = _C.stack(planes, 0).reshape(shape)
-    indices = _C.stack(places, 0).reshape(shape)
+    full = (n, c, *wanted)
+    values = _C.stack(planes, 0).reshape(full)
+    indices = _C.stack(places, 0).reshape(full)
     if not batched:
         values, indices = values.squeeze(0), indices.squeeze(0)
     return (values, indices) if return_indices else values
@@ -265,9 +248,7 @@ def fractional_max_pool2d(
     _random_samples: Any = None,
 ) -> Any:  # fmt: skip
     """Maxima over windows at pseudo-random steps."""
-    return fractional_max_pool(
-        input, kernel_size, output_size, output_ratio, return_indices, _random_samples, 2
-    )
+    return fractional_max_pool(input, kernel_size, output_size, output_ratio, return_indices, _random_samples, 2)
 
 
 def fractional_max_pool3d(
@@ -275,9 +256,7 @@ def fractional_max_pool3d(
     _random_samples: Any = None,
 ) -> Any:  # fmt: skip
     """Maxima over windows at pseudo-random steps."""
-    return fractional_max_pool(
-        input, kernel_size, output_size, output_ratio, return_indices, _random_samples, 3
-    )
+    return fractional_max_pool(input, kernel_size, output_size, output_ratio, return_indices, _random_samples, 3)
 
 
 def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
@@ -299,9 +278,7 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
             f"but expected {in1} and {in2}"
         )
     a, b = input1.reshape((-1, in1)), input2.reshape((-1, in2))
-    half = a.matmul(weight.permute(1, 0, 2).reshape((in1, out_features * in2))).reshape(
-        (-1, out_features, in2)
-    )
+    half = a.matmul(weight.permute(1, 0, 2).reshape((in1, out_features * in2))).reshape((-1, out_features, in2))
     out = (half * b.unsqueeze(1)).sum(-1)
     if bias is not None:
         out = out + bias

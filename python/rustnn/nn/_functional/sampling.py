@@ -103,9 +103,7 @@ def _cubic(t: float) -> list[float]:
     return [outer(t + 1), inner(t), inner(1 - t), outer(2 - t)]
 
 
-def _resize_dim(
-    x: Tensor, dim: int, out: int, factor: float | None, mode: str, align: bool, antialias: bool
-) -> Tensor:
+def _resize_dim(x: Tensor, dim: int, out: int, factor: float | None, mode: str, align: bool, antialias: bool) -> Tensor:
     """Resizes one dimension: each output is a weighted sum of a few inputs."""
     size = x.shape[dim]
     step = 1 / factor if factor else size / out
@@ -142,9 +140,7 @@ def _resize_dim(
     return total
 
 
-def _antialias_taps(
-    i: int, size: int, out: int, step: float, mode: str, align: bool
-) -> list[tuple[int, float]]:
+def _antialias_taps(i: int, size: int, out: int, step: float, mode: str, align: bool) -> list[tuple[int, float]]:
     scale = (size - 1) / (out - 1) if align and out > 1 else step
     radius = 1.0 if mode == "linear" else 2.0
     support = radius * scale if scale >= 1 else radius
@@ -174,8 +170,7 @@ def interpolate(
     """Resizes ``(N, C, *)`` to a size or by a factor."""
     if mode in ("nearest", "area", "nearest-exact") and align_corners is not None:
         raise ValueError(
-            "align_corners option can only be set with the interpolating modes: "
-            "linear | bilinear | bicubic | trilinear"
+            "align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear"
         )
     dims = input.dim() - 2
     kinds = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
@@ -435,7 +430,5 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     """Cuts the channels of ``(N, C, *)`` into groups and interleaves them."""
     n, c = input.shape[0], input.shape[1]
     if groups <= 0 or c % groups:
-        raise RuntimeError(
-            f"Number of channels must be divisible by groups. Got {c} channels and {groups} groups."
-        )
+        raise RuntimeError(f"Number of channels must be divisible by groups. Got {c} channels and {groups} groups.")
     return input.reshape((n, groups, c // groups, -1)).transpose(1, 2).reshape(tuple(input.shape))

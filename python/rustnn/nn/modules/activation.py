@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from .. import functional as F
@@ -65,7 +66,7 @@ class _Inplace(Module):
     """An activation whose only argument is ``inplace``; the subclass names its function."""
 
     __constants__: ClassVar[list[str]] = ["inplace"]
-    _function: Any
+    _function: Callable[..., Tensor]
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -186,7 +187,7 @@ class RReLU(Module):
 class _Alpha(Module):
     """ELU and CELU: one number and ``inplace``."""
 
-    _function: Any
+    _function: Callable[..., Tensor]
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
@@ -302,7 +303,7 @@ class GELU(Module):
 class _Shrink(Module):
     """Hardshrink and Softshrink: one number."""
 
-    _function: Any
+    _function: Callable[..., Tensor]
 
     def __init__(self, lambd: float = 0.5) -> None:
         super().__init__()
@@ -349,9 +350,7 @@ class PReLU(Module):
 
     weight: Any
 
-    def __init__(
-        self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None
-    ) -> None:
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
         self.num_parameters = num_parameters
         self.init = init
@@ -375,7 +374,7 @@ class PReLU(Module):
 class _OverDim(Module):
     """Softmax and its relatives: one dimension."""
 
-    _function: Any
+    _function: Callable[..., Tensor]
 
     def __init__(self, dim: int | None = None) -> None:
         super().__init__()

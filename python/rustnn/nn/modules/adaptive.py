@@ -70,9 +70,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
             hidden = int(in_features // (div_value ** (i + 1)))
             size = self.cutoffs[i + 1] - self.cutoffs[i]
             self.tail.append(
-                Sequential(
-                    Linear(in_features, hidden, bias=False, **how), Linear(hidden, size, bias=False, **how)
-                )
+                Sequential(Linear(in_features, hidden, bias=False, **how), Linear(hidden, size, bias=False, **how))
             )
 
     def reset_parameters(self) -> None:

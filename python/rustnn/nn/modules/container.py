@@ -220,9 +220,7 @@ class ModuleList(Module):
                 blocks.append((i, i, text))
         lines = []
         for first, last, text in blocks:
-            local = (
-                f"({first}): {text}" if first == last else f"({first}-{last}): {last - first + 1} x {text}"
-            )
+            local = f"({first}): {text}" if first == last else f"({first}-{last}): {last - first + 1} x {text}"
             lines.append(_addindent(local, 2))
         return self._get_name() + "(\n  " + "\n  ".join(lines) + "\n)"
 
@@ -249,9 +247,7 @@ class ModuleList(Module):
     def extend(self, modules: Iterable[Module]) -> Self:
         """Adds several modules at the end."""
         if not isinstance(modules, Iterable):
-            raise TypeError(
-                f"ModuleList.extend should be called with an iterable, but got {type(modules).__name__}"
-            )
+            raise TypeError(f"ModuleList.extend should be called with an iterable, but got {type(modules).__name__}")
         offset = len(self)
         for i, module in enumerate(modules):
             self.add_module(str(offset + i), module)
@@ -333,12 +329,8 @@ class ModuleDict(Module):
             return
         for j, m in enumerate(modules):
             if not isinstance(m, Iterable):
-                raise TypeError(
-                    f"ModuleDict update sequence element #{j} should be Iterable; is {type(m).__name__}"
-                )
+                raise TypeError(f"ModuleDict update sequence element #{j} should be Iterable; is {type(m).__name__}")
             pair = list(m)
             if len(pair) != 2:
-                raise ValueError(
-                    f"ModuleDict update sequence element #{j} has length {len(pair)}; 2 is required"
-                )
+                raise ValueError(f"ModuleDict update sequence element #{j} has length {len(pair)}; 2 is required")
             self[pair[0]] = pair[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from .. import functional as F
@@ -136,7 +137,7 @@ class _Conv(_ConvNd):
     """An ordinary convolution of ``_dims`` dimensions; the subclass names the function that does it."""
 
     _dims: int
-    _function: Any
+    _function: Callable[..., Tensor]
 
     def __init__(
         self,
@@ -221,7 +222,7 @@ class _ConvTransposeNd(_ConvNd):
     """A transposed convolution of ``_dims`` dimensions (the gradient of a convolution by its input)."""
 
     _dims: int
-    _function: Any
+    _function: Callable[..., Tensor]
 
     def __init__(
         self,

@@ -48,9 +48,7 @@ class LazyModuleMixin(Module):
         if self.cls_to_become is not None:
             self.__class__ = self.cls_to_become
 
-    def _load_one(
-        self, name: str, key: str, own: Any, given: Any, assign: bool, error_msgs: list[str]
-    ) -> None:
+    def _load_one(self, name: str, key: str, own: Any, given: Any, assign: bool, error_msgs: list[str]) -> None:
         # A checkpoint knows the shapes: an uninitialized parameter takes them from it.
         if is_lazy(own) and not is_lazy(given):
             own.materialize(given.shape)

@@ -15,7 +15,9 @@ from .lazy import LazyModuleMixin
 class _LazyConvXd(LazyModuleMixin):
     """A convolution without ``in_channels``; all other arguments are those of the eager class."""
 
-    _dims: int
+    kernel_size: Any
+    groups: int
+    transposed: bool
 
     def __init__(
         self, out_channels: int, kernel_size: Any, *args: Any, bias: bool = True, device: Any = None,
@@ -127,9 +129,7 @@ class _LazyNormBase(LazyModuleMixin):
         if not self.has_uninitialized_params() and self.num_features != 0:
             super().reset_parameters()  # type: ignore[misc]
 
-    def _load_one(
-        self, name: str, key: str, own: Any, given: Any, assign: bool, error_msgs: list[str]
-    ) -> None:
+    def _load_one(self, name: str, key: str, own: Any, given: Any, assign: bool, error_msgs: list[str]) -> None:
         if is_lazy(own) and name in self._buffers and not is_lazy(given):
             self._buffers[name] = own = _C.empty(tuple(given.shape), dtype=own.dtype)
         super()._load_one(name, key, own, given, assign, error_msgs)
@@ -154,8 +154,10 @@ class _LazyInstanceNorm(_LazyNormBase):
     _affine_default = False
     _track_default = False
 
+    _dims: int
+
     def _feature_dim(self, input: Tensor) -> int:
-        return input.dim() - self._get_no_batch_dim()
+        return int(input.dim()) - self._dims - 1
 
 
 class LazyBatchNorm1d(_LazyNormBase, BatchNorm1d):  # type: ignore[misc]

@@ -53,8 +53,7 @@ class RNNBase(Module):
         super().__init__()
         if not isinstance(dropout, numbers.Number) or not 0 <= dropout <= 1 or isinstance(dropout, bool):
             raise ValueError(
-                "dropout should be a number in range [0, 1] "
-                "representing the probability of an element being zeroed"
+                "dropout should be a number in range [0, 1] representing the probability of an element being zeroed"
             )
         if dropout > 0 and num_layers == 1:
             warnings.warn(
@@ -155,9 +154,7 @@ class RNNBase(Module):
 
     def get_expected_hidden_size(self, input: Tensor, batch_sizes: Tensor | None) -> tuple[int, int, int]:
         """``(layers * directions, batch, features)`` of the hidden state."""
-        return self._state_size(
-            input, batch_sizes, self.proj_size if self.proj_size > 0 else self.hidden_size
-        )
+        return self._state_size(input, batch_sizes, self.proj_size if self.proj_size > 0 else self.hidden_size)
 
     def check_hidden_size(
         self, hx: Tensor, expected: tuple[int, int, int], msg: str = "Expected hidden size {}, got {}"
@@ -232,14 +229,10 @@ class _OneState(RNNBase):
         if batch_sizes is None and hx is not None:
             if not batched:
                 if hx.dim() != 2:
-                    raise RuntimeError(
-                        f"For unbatched 2-D input, hx should also be 2-D but got {hx.dim()}-D tensor"
-                    )
+                    raise RuntimeError(f"For unbatched 2-D input, hx should also be 2-D but got {hx.dim()}-D tensor")
                 hx = hx.unsqueeze(1)
             elif hx.dim() != 3:
-                raise RuntimeError(
-                    f"For batched 3-D input, hx should also be 3-D but got {hx.dim()}-D tensor"
-                )
+                raise RuntimeError(f"For batched 3-D input, hx should also be 3-D but got {hx.dim()}-D tensor")
         if hx is None:
             self.check_input(data, batch_sizes)
             batch = self.get_expected_hidden_size(data, batch_sizes)[1]
@@ -347,9 +340,7 @@ class LSTM(RNNBase):
                 raise RuntimeError(f"For batched 3-D input, hx and cx should also be 3-D but got {dims}")
             if not batched:
                 if hx[0].dim() != 2 or hx[1].dim() != 2:
-                    raise RuntimeError(
-                        f"For unbatched 2-D input, hx and cx should also be 2-D but got {dims}"
-                    )
+                    raise RuntimeError(f"For unbatched 2-D input, hx and cx should also be 2-D but got {dims}")
                 hx = (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
         if hx is None:
             self.check_input(data, batch_sizes)

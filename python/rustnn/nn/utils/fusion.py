@@ -18,9 +18,7 @@ def _folded(weight: Any, bias: Any, mean: Any, var: Any, eps: float, scale: Any,
     shape = [1] * weight.dim()
     shape[dim] = -1
     new_bias = (bias - mean) * factor + (zeros if shift is None else shift)
-    return Parameter(weight * factor.reshape(shape), weight.requires_grad), Parameter(
-        new_bias, bias.requires_grad
-    )
+    return Parameter(weight * factor.reshape(shape), weight.requires_grad), Parameter(new_bias, bias.requires_grad)
 
 
 def fuse_conv_bn_weights(

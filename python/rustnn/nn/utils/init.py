@@ -17,7 +17,7 @@ def skip_init(module_cls: type[Module], *args: Any, **kwargs: Any) -> Module:
     """
     if not issubclass(module_cls, Module):
         raise RuntimeError(f"Expected a Module; got {module_cls}")  # noqa: TRY004
-    from ..._C import get_rng_state, set_rng_state
+    from ...random import get_rng_state, set_rng_state
 
     state = get_rng_state()
     try:

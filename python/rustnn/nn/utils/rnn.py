@@ -180,11 +180,7 @@ def pad_packed_sequence(
             lengths[b] += 1
         begin += n
     pad = _C.full((1, *rest), padding_value, dtype=data.dtype)
-    padded = (
-        _C.cat([data, pad], 0)
-        .index_select(0, _C.tensor(rows, dtype=_C.int64))
-        .reshape((longest, batch, *rest))
-    )
+    padded = _C.cat([data, pad], 0).index_select(0, _C.tensor(rows, dtype=_C.int64)).reshape((longest, batch, *rest))
     sizes = _C.tensor(lengths, dtype=_C.int64)
     if batch_first:
         padded = padded.transpose(0, 1)

@@ -16,9 +16,7 @@ def _reparametrize_module(
     module: Module, values: dict[str, Any], *, tie_weights: bool = False, strict: bool = False
 ) -> Iterator[None]:
     """Puts ``values`` in place of members by their dotted paths, and back on leaving."""
-    named = dict(module.named_parameters(remove_duplicate=False)) | dict(
-        module.named_buffers(remove_duplicate=False)
-    )
+    named = dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers(remove_duplicate=False))
     if tie_weights:
         by_id: dict[int, list[str]] = {}
         for name, tensor in named.items():
@@ -74,9 +72,7 @@ def functional_call(
     for part in given:
         for key, value in part.items():
             if key in values:
-                raise ValueError(
-                    f"{key} appears in multiple dictionaries; behavior of functional call is ambiguous"
-                )
+                raise ValueError(f"{key} appears in multiple dictionaries; behavior of functional call is ambiguous")
             values[key] = value
     arguments = () if args is None else args if isinstance(args, tuple) else (args,)
     with _reparametrize_module(module, values, tie_weights=tie_weights, strict=strict):

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nn.cases import LAYERS, LOSSES
-
 import rustnn
 import rustnn.nn
+from nn.cases import LAYERS, LOSSES
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: the comparison with it is skipped")
 
@@ -93,7 +92,9 @@ def test_same_as_torch(maker: str, inputs: str, train: bool) -> None:
     assert ours["repr"] == theirs["repr"]
     assert list(ours["first"]) == list(theirs["first"])
     for key in ours["first"]:
-        np.testing.assert_allclose(ours["first"][key], theirs["first"][key], rtol=1e-6, atol=1e-7, err_msg=key)
+        np.testing.assert_allclose(
+            ours["first"][key], theirs["first"][key], rtol=1e-6, atol=1e-7, err_msg=key
+        )
     assert len(ours["out"]) == len(theirs["out"])
     assert len(ours["grads"]) == len(theirs["grads"])
     for what in ("out", "grads"):
@@ -101,7 +102,9 @@ def test_same_as_torch(maker: str, inputs: str, train: bool) -> None:
             assert a.shape == b.shape
             np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5, err_msg=what)
     for key in ours["after"]:
-        np.testing.assert_allclose(ours["after"][key], theirs["after"][key], rtol=1e-5, atol=1e-6, err_msg=key)
+        np.testing.assert_allclose(
+            ours["after"][key], theirs["after"][key], rtol=1e-5, atol=1e-6, err_msg=key
+        )
 
 
 @pytest.mark.parametrize(
@@ -237,7 +240,7 @@ def _errors(lib: Any) -> list[str]:
         try:
             call()
             texts.append(f"{k}: nothing")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             text = str(error).replace("torch.", "").replace("rustnn.", "").replace("_C.", "")
             first = text.split("\n  ")[0].split("\n\tHint")[0]
             texts.append(f"{k}: {type(error).__name__}: {first}")

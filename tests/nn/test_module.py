@@ -11,7 +11,6 @@ from collections import OrderedDict
 from typing import Any
 
 import pytest
-
 import rustnn as torch
 from rustnn import nn
 
@@ -232,7 +231,9 @@ def test_load_state_dict_hints() -> None:
         net.load_state_dict(wrapped)
     with pytest.raises(RuntimeError, match=r'fit with the prefix "0\."'):
         net.load_state_dict(net[0].state_dict())
-    with pytest.raises(RuntimeError, match=r"size mismatch for weight: copying a param with shape torch.Size\(\[3, 2\]\)"):
+    with pytest.raises(
+        RuntimeError, match=r"size mismatch for weight: copying a param with shape torch.Size\(\[3, 2\]\)"
+    ):
         nn.Linear(3, 3).load_state_dict(nn.Linear(2, 3).state_dict())
     renamed = {"first.weight": torch.ones(3, 2), "0.bias": torch.ones(3)}
     with pytest.raises(RuntimeError, match=r'likeliest renames: "first.weight" -> "0.weight"'):
@@ -277,7 +278,9 @@ def test_state_dict_hooks() -> None:
     assert list(net.state_dict(keep_vars=True)) == ["weight"]
     assert calls == [("pre", "", True)]
     other = nn.Linear(1, 1)
-    other.register_load_state_dict_pre_hook(lambda m, state, *rest: state.setdefault("bias", torch.ones(1)) and None)
+    other.register_load_state_dict_pre_hook(
+        lambda m, state, *rest: state.setdefault("bias", torch.ones(1)) and None
+    )
     other.register_load_state_dict_post_hook(lambda m, keys: calls.append(keys))
     other.load_state_dict(net.state_dict())
     assert float(other.bias.detach()) == 1.0
@@ -389,7 +392,9 @@ def test_errors_name_the_module() -> None:
         nn.Sequential(nn.Linear(2, 2))(torch.ones(1, 2, dtype=torch.float64))
     assert "0 (Linear)" in str(caught.value)
     assert ".float()" in str(caught.value)
-    with pytest.raises(ValueError, match=r"more than 1 value per channel[\s\S]*0 \(BatchNorm1d\)[\s\S]*\.eval\(\)"):
+    with pytest.raises(
+        ValueError, match=r"more than 1 value per channel[\s\S]*0 \(BatchNorm1d\)[\s\S]*\.eval\(\)"
+    ):
         nn.Sequential(nn.BatchNorm1d(3))(torch.ones(1, 3))
 
 

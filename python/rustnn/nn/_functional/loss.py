@@ -21,7 +21,8 @@ def legacy_reduction(size_average: _Flag, reduce: _Flag, reduction: str = "mean"
     name = ("mean" if average else "sum") if wanted else "none"
     if warn:
         warnings.warn(
-            f"size_average and reduce args will be deprecated, please use reduction='{name}' instead.", stacklevel=3
+            f"size_average and reduce args will be deprecated, please use reduction='{name}' instead.",
+            stacklevel=3,
         )
     return name
 
@@ -171,7 +172,7 @@ def gaussian_nll_loss(
     elif var.shape != input.shape:
         if tuple(input.shape[:-1]) == tuple(var.shape):
             var = var.unsqueeze(-1)
-        elif not (tuple(input.shape[:-1]) == tuple(var.shape[:-1]) and var.shape[-1] == 1):
+        elif not (tuple(input.shape[:-1]) == tuple(var.shape[:-1]) and var.shape[-1] == 1):  # noqa: SIM102
             if not all(a == b or b == 1 for a, b in zip(input.shape, var.shape, strict=False)):
                 raise ValueError("var is of incorrect size")
     if reduction not in ("none", "mean", "sum"):

@@ -2,7 +2,7 @@
 
 use crate::args::{Args, IntoRet, Ret};
 use crate::basic::to_dtype;
-use crate::shape::view::strides_in;
+use crate::shape::view::in_format;
 use crate::registry::{DIRECT, INPLACE, INPLACE_ONLY, METHOD, OpDef, op};
 use rustnn_core::base::layout::broadcast_shapes;
 use rustnn_core::base::runtime_error;
@@ -12,24 +12,18 @@ use rustnn_kernels::copy as kernel;
 /// `preserve_format` as the binding numbers it.
 const PRESERVE: u8 = 1;
 
-/// A fresh copy, with gradient, in `dtype` and the given memory format (`None` keeps the order).
-fn copy_as(x: &Tensor, dtype: DType, format: Option<u8>) -> Result<Tensor> {
-    let out = match format {
-        None | Some(PRESERVE) => x.empty_like_as(dtype)?,
-        Some(f) => Tensor::empty_strided(x.shape(), &strides_in(x.shape(), f)?, dtype)?,
-    };
-    kernel::copy(&out.raw(), &x.raw())?;
-    let from = x.dtype();
-    attach("ToCopyBackward0", out, &[x], move |_, g| Ok(grads![to_dtype(g, from)?]))
-}
-
-/// `x` in `dtype`; itself when nothing changes.
+/// `x` in `dtype` and memory format (`None` keeps the order); itself when nothing changes.
 pub fn to(x: &Tensor, dtype: DType, copy: bool, format: Option<u8>) -> Result<Tensor> {
-    let reorder = match format {
-        None | Some(PRESERVE) => false,
-        Some(f) => x.strides() != &strides_in(x.shape(), f)?[..],
+    let y = if dtype != x.dtype() || copy {
+        let from = x.dtype();
+        attach("ToCopyBackward0", x.copied_as(dtype)?, &[x], move |_, g| Ok(grads![to_dtype(g, from)?]))?
+    } else {
+        x.clone()
     };
-    if dtype == x.dtype() && !copy && !reorder { Ok(x.clone()) } else { copy_as(x, dtype, format) }
+    match format {
+        None | Some(PRESERVE) => Ok(y),
+        Some(f) => in_format(&y, f, true),
+    }
 }
 
 fn format(a: &Args, i: usize) -> Option<u8> {

@@ -10,13 +10,14 @@ from pathlib import Path
 import common
 import rustnn as torch
 from rustnn import nn, optim
-from rustnn.utils.data import DataLoader, random_split
+from rustnn.utils.data import DataLoader, Subset, random_split
 from rustnn.vision import datasets, transforms
 
 
 def main() -> None:
     parser = common.arguments(__doc__, epochs=5, batch_size=64, lr=1e-3)
     parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--images", type=int, default=0, help="train on only this many images")
     args = parser.parse_args()
     out = Path(args.out)
     torch.manual_seed(args.seed)
@@ -26,6 +27,8 @@ def main() -> None:
     print(
         f"data: {len(trainset)} training and {len(testset)} test images from {common.said(trainset, args.data)}"
     )
+    if args.images:
+        trainset = Subset(trainset, range(args.images))
     size = int(0.8 * len(trainset))
     training, validation = random_split(trainset, [size, len(trainset) - size])
     train_loader = DataLoader(training, batch_size=args.batch_size, shuffle=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rustnn import _C
+from rustnn._numeric import finfo, iinfo  # noqa: F401  (re-exported)
 from rustnn._tensor import _TYPE_NAMES, _dtype_name
 
 Tensor = Any

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nn.cases import LAYERS, LOSSES
-
 import rustnn
 import rustnn.nn
+from nn.cases import LAYERS, LOSSES
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: the comparison with it is skipped")
 
@@ -237,7 +236,7 @@ def _errors(lib: Any) -> list[str]:
         try:
             call()
             texts.append(f"{k}: nothing")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             text = str(error).replace("torch.", "").replace("rustnn.", "").replace("_C.", "")
             first = text.split("\n  ")[0].split("\n\tHint")[0]
             texts.append(f"{k}: {type(error).__name__}: {first}")

@@ -11,7 +11,6 @@ from collections import OrderedDict
 from typing import Any
 
 import pytest
-
 import rustnn as torch
 from rustnn import nn
 
@@ -232,7 +231,9 @@ def test_load_state_dict_hints() -> None:
         net.load_state_dict(wrapped)
     with pytest.raises(RuntimeError, match=r'fit with the prefix "0\."'):
         net.load_state_dict(net[0].state_dict())
-    with pytest.raises(RuntimeError, match=r"size mismatch for weight: copying a param with shape torch.Size\(\[3, 2\]\)"):
+    with pytest.raises(
+        RuntimeError, match=r"size mismatch for weight: copying a param with shape torch.Size\(\[3, 2\]\)"
+    ):
         nn.Linear(3, 3).load_state_dict(nn.Linear(2, 3).state_dict())
     renamed = {"first.weight": torch.ones(3, 2), "0.bias": torch.ones(3)}
     with pytest.raises(RuntimeError, match=r'likeliest renames: "first.weight" -> "0.weight"'):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 import rustnn
 from rustnn import nn
 from rustnn.utils.checkpoint import CheckpointError, checkpoint, checkpoint_sequential

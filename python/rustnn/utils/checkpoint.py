@@ -17,8 +17,14 @@ from rustnn import autograd
 from rustnn._C import Tensor
 
 __all__ = [
-    "CheckpointError", "CheckpointFunction", "checkpoint", "checkpoint_sequential", "detach_variable",
-    "noop_context_fn", "set_checkpoint_debug_enabled", "set_checkpoint_early_stop",
+    "CheckpointError",
+    "CheckpointFunction",
+    "checkpoint",
+    "checkpoint_sequential",
+    "detach_variable",
+    "noop_context_fn",
+    "set_checkpoint_debug_enabled",
+    "set_checkpoint_early_stop",
 ]
 
 _early_stop_override: bool | None = None
@@ -58,9 +64,7 @@ def detach_variable(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """The inputs cut from their graph, with their ``requires_grad``."""
     if not isinstance(inputs, tuple):
         raise RuntimeError(f"Only tuple of tensors is supported. Got Unsupported input type: {type(inputs).__name__}")
-    return tuple(
-        x.detach().requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x for x in inputs
-    )
+    return tuple(x.detach().requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x for x in inputs)
 
 
 @contextlib.contextmanager
@@ -103,7 +107,8 @@ class CheckpointFunction(autograd.Function):
         if isinstance(outputs, Tensor):
             outputs = (outputs,)
         pairs = [
-            (out, grad) for out, grad in zip(outputs, grads, strict=True)
+            (out, grad)
+            for out, grad in zip(outputs, grads, strict=True)
             if isinstance(out, Tensor) and out.requires_grad
         ]
         if not pairs:
@@ -156,7 +161,8 @@ class _Frame:
         if self.check:
             wrong = [
                 f"tensor at position {i}:\nsaved metadata: {_text(old)}\nrecomputed metadata: {_text(_kind(new))}"
-                for i, (old, new) in enumerate(zip(self.saved, found, strict=True)) if old != _kind(new)
+                for i, (old, new) in enumerate(zip(self.saved, found, strict=True))
+                if old != _kind(new)
             ]
             if wrong:
                 raise CheckpointError(
@@ -175,9 +181,16 @@ def _text(kind: tuple[Any, ...]) -> str:
 
 
 def checkpoint(
-    function: Callable[..., Any], *args: Any, use_reentrant: bool | None = None, preserve_rng_state: bool = True,
-    context_fn: Callable[[], tuple[Any, Any]] = noop_context_fn, determinism_check: str = "default",
-    debug: bool = False, early_stop: bool = True, respect_saved_tensors_hooks: bool | None = None, **kwargs: Any,
+    function: Callable[..., Any],
+    *args: Any,
+    use_reentrant: bool | None = None,
+    preserve_rng_state: bool = True,
+    context_fn: Callable[[], tuple[Any, Any]] = noop_context_fn,
+    determinism_check: str = "default",
+    debug: bool = False,
+    early_stop: bool = True,
+    respect_saved_tensors_hooks: bool | None = None,
+    **kwargs: Any,
 ) -> Any:
     """Calls ``function(*args, **kwargs)`` without keeping what its backward needs; backward computes it again.
 
@@ -214,9 +227,7 @@ def checkpoint(
             warnings.warn("None of the inputs have requires_grad=True. Gradients will be None", stacklevel=2)
         return CheckpointFunction.apply(function, preserve_rng_state, *args)
     if determinism_check not in ("default", "none"):
-        raise ValueError(
-            f"determinism_check should be one of ['default', 'none'], but got {determinism_check}"
-        )
+        raise ValueError(f"determinism_check should be one of ['default', 'none'], but got {determinism_check}")
     forward_context, again_context = context_fn()
     if not rustnn.is_grad_enabled():
         with forward_context:
@@ -262,8 +273,6 @@ def checkpoint_sequential(
     size = len(parts) // segments
     start = 0
     for _ in range(segments - 1):
-        input = checkpoint(
-            run(start, start + size), input, use_reentrant=use_reentrant, preserve_rng_state=preserve
-        )
+        input = checkpoint(run(start, start + size), input, use_reentrant=use_reentrant, preserve_rng_state=preserve)
         start += size
     return run(start, len(parts))(input)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from .. import functional as F
 from .. import init
@@ -18,10 +19,17 @@ __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "
 class _ConvNd(Module):
     """What all convolutions share: checked sizes, weight and bias, their initialisation, the repr."""
 
-    __constants__ = [
-        "stride", "padding", "dilation", "groups", "padding_mode", "output_padding", "in_channels", "out_channels",
+    __constants__: ClassVar[list[str]] = [
+        "stride",
+        "padding",
+        "dilation",
+        "groups",
+        "padding_mode",
+        "output_padding",
+        "in_channels",
+        "out_channels",
         "kernel_size",
-    ]  # fmt: skip
+    ]
     in_channels: int
     out_channels: int
     kernel_size: tuple[int, ...]
@@ -136,7 +144,7 @@ class _Conv(_ConvNd):
     """An ordinary convolution of ``_dims`` dimensions; the subclass names the function that does it."""
 
     _dims: int
-    _function: Any
+    _function: Callable[..., Tensor]
 
     def __init__(
         self,
@@ -221,7 +229,7 @@ class _ConvTransposeNd(_ConvNd):
     """A transposed convolution of ``_dims`` dimensions (the gradient of a convolution by its input)."""
 
     _dims: int
-    _function: Any
+    _function: Callable[..., Tensor]
 
     def __init__(
         self,

@@ -35,6 +35,14 @@ pub(super) fn want_the_cpus() -> bool {
     false
 }
 
+/// A new job begins: what happened to workers of earlier ones does not count.
+#[inline]
+pub(super) fn begin() {
+    if ASIDE.load(Ordering::Relaxed) {
+        ASIDE.store(false, Ordering::Relaxed);
+    }
+}
+
 /// A worker's clocks while it has chunks of a job.
 pub(super) struct Watch {
     time: Instant,
@@ -53,7 +61,8 @@ impl Watch {
             return;
         }
         if let (Some(from), Some(to)) = (self.cpu, cpu_time())
-            && passed.saturating_sub(to.saturating_sub(from)) > PUT_ASIDE
+            // The system's own short interruptions add up in long chunks.
+            && passed.saturating_sub(to.saturating_sub(from)) > PUT_ASIDE.max(passed / 8)
         {
             ASIDE.store(true, Ordering::Relaxed);
         }

@@ -74,6 +74,7 @@ pub(super) fn run(chunks: usize, threads: usize, f: &(dyn Fn(usize) + Sync)) -> 
     if SPAWNED.load(Ordering::Relaxed) + 1 < threads {
         spawn(threads - 1);
     }
+    neighbours::begin();
     let per_unit = chunks.div_ceil(UNITS as usize);
     let units = chunks.div_ceil(per_unit);
     let job = Job { f, chunks, per_unit, units, stop: AtomicBool::new(false), panic: Mutex::new(None) };

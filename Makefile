@@ -15,6 +15,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
+RUST := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 VENV ?= .venv
 PEERS_VENV ?= .venv-peers
 ARGS ?=
@@ -43,13 +44,13 @@ tools:
 	@missing=0
 	miss() { echo "make: $$1" >&2; missing=1; }
 	if ! command -v cargo >/dev/null; then
-	  miss "cargo is missing: install the Rust toolchain (1.89 or newer) from https://rustup.rs, then open a new shell."
+	  miss "cargo is missing: install the Rust toolchain ($(RUST) or newer) from https://rustup.rs, then open a new shell."
 	elif ! version=$$(cargo --version 2>&1); then
 	  miss "cargo is there but does not run ($$version): try 'rustup default stable'."
 	else
 	  have=$$(echo "$$version" | sed 's/^cargo \([0-9]*\.[0-9]*\).*/\1/')
-	  if [ "$$(printf '1.89\n%s\n' "$$have" | sort -V | head -1)" != 1.89 ]; then
-	    miss "cargo $$have is too old, 1.89 or newer is needed: run 'rustup update stable'."
+	  if [ "$$(printf '$(RUST)\n%s\n' "$$have" | sort -V | head -1)" != $(RUST) ]; then
+	    miss "cargo $$have is too old, $(RUST) or newer is needed: run 'rustup update stable'."
 	  fi
 	fi
 	if ! command -v cc >/dev/null && ! command -v gcc >/dev/null; then

@@ -243,7 +243,8 @@ def main() -> None:
         "Medians; the engines alternate within one run. Other loads on the machine move times, less so ratios.",
     ]
     if limit:
-        lines.append(f"Limits: {limit['flops'] / 1e9:.0f} GFLOP/s (fused multiply-add), {limit['bytes'] / 1e9:.1f} GB/s.")
+        flops, bandwidth = limit["flops"] / 1e9, limit["bytes"] / 1e9
+        lines.append(f"Limits: {flops:.0f} GFLOP/s (fused multiply-add), {bandwidth:.1f} GB/s.")
     if prints:
         lines += ["", "### footprint", "", "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
         for what in next(iter(prints.values())):

@@ -1,6 +1,6 @@
 """A character LSTM on Tiny Shakespeare: back-propagation through time, then it writes.
 
-    python examples/char_lstm.py --data DIR --epochs 5
+python examples/char_lstm.py --data DIR --epochs 5
 """
 
 from __future__ import annotations
@@ -96,9 +96,12 @@ def main() -> None:
             total += loss.item()
         history["training"].append(total / len(training))
         history["validation"].append(evaluate(model, validation))
-        print(f"epoch {epoch + 1}  training {history['training'][-1]:.4f}  validation "
-              f"{history['validation'][-1]:.4f} nats a character, perplexity "
-              f"{math.exp(history['validation'][-1]):.2f}", flush=True)
+        print(
+            f"epoch {epoch + 1}  training {history['training'][-1]:.4f}  validation "
+            f"{history['validation'][-1]:.4f} nats a character, perplexity "
+            f"{math.exp(history['validation'][-1]):.2f}",
+            flush=True,
+        )
         common.save_checkpoint(out / "checkpoint.pt", epoch + 1, history, model, optimizer)
     common.save_weights(model, out / "model.safetensors")
     common.curves(history, out / "char_lstm.png", ["training", "validation"], [])

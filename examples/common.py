@@ -24,9 +24,13 @@ def arguments(description: str | None, **defaults: Any) -> argparse.ArgumentPars
     )
     name = Path(sys.argv[0]).stem
     parser.add_argument("--epochs", type=int, default=defaults.get("epochs", 10), help="passes over the data")
-    parser.add_argument("--batch-size", type=int, default=defaults.get("batch_size", 100), help="examples in a step")
+    parser.add_argument(
+        "--batch-size", type=int, default=defaults.get("batch_size", 100), help="examples in a step"
+    )
     parser.add_argument("--lr", type=float, default=defaults.get("lr", 0.01), help="learning rate")
-    parser.add_argument("--data", default=os.environ.get("RUSTNN_DATA", "./data"), help="folder with the data sets")
+    parser.add_argument(
+        "--data", default=os.environ.get("RUSTNN_DATA", "./data"), help="folder with the data sets"
+    )
     parser.add_argument("--out", default=f"runs/{name}", help="folder for checkpoint and figure")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
@@ -53,8 +57,11 @@ def _own_bar(items: Iterable[Any], label: str, count: int) -> Iterator[Any]:
             last = now
             filled = 30 * done // max(count, 1)
             left = (now - start) / done * (count - done)
-            print(f"\r{label} [{'#' * filled}{'.' * (30 - filled)}] {done}/{count}, {left:.0f} s left ",
-                  end="" if done < count else "\r" + " " * 79 + "\r", file=sys.stderr)
+            print(
+                f"\r{label} [{'#' * filled}{'.' * (30 - filled)}] {done}/{count}, {left:.0f} s left ",
+                end="" if done < count else "\r" + " " * 79 + "\r",
+                file=sys.stderr,
+            )
 
 
 def write_whole(path: Path, write: Callable[[str], Any]) -> None:
@@ -162,7 +169,9 @@ def shakespeare(folder: str) -> str:
         with urllib.request.urlopen(SHAKESPEARE, timeout=30) as reply:
             text = reply.read()
     except OSError as error:
-        sys.exit(f"no {places[0]}, and it could not be fetched ({error}): put the text there, or set RUSTNN_DATA")
+        sys.exit(
+            f"no {places[0]}, and it could not be fetched ({error}): put the text there, or set RUSTNN_DATA"
+        )
     write_whole(places[0], lambda name: Path(name).write_bytes(text))
     return str(text, "utf-8")
 

@@ -1,6 +1,6 @@
 """A small GPT on Tiny Shakespeare's characters: pre-training and generation.
 
-    python examples/gpt.py --data DIR --epochs 10 --steps 200
+python examples/gpt.py --data DIR --epochs 10 --steps 200
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class Block(nn.Module):
 class GPT(nn.Module):
     """Token and position embeddings, blocks, and scores by the token embedding's own weights."""
 
-    def __init__(self, vocabulary: int, length: int, width: int, heads: int, depth: int, dropout: float) -> None:
+    def __init__(
+        self, vocabulary: int, length: int, width: int, heads: int, depth: int, dropout: float
+    ) -> None:
         super().__init__()
         self.length = length
         self.tokens = nn.Embedding(vocabulary, width)
@@ -61,7 +63,9 @@ class GPT(nn.Module):
             x = block(x)
         return F.linear(self.norm(x), self.tokens.weight)
 
-    def generate(self, tokens: torch.Tensor, count: int, temperature: float = 0.8, top_k: int = 20) -> torch.Tensor:
+    def generate(
+        self, tokens: torch.Tensor, count: int, temperature: float = 0.8, top_k: int = 20
+    ) -> torch.Tensor:
         """`count` tokens more, drawn from the `top_k` likeliest each time."""
         self.eval()
         with torch.no_grad():
@@ -119,7 +123,9 @@ def main() -> None:
     warmup, total_steps = 100, args.epochs * args.steps
     scheduler = optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda step: min((step + 1) / warmup, 0.1 + 0.45 * (1 + math.cos(math.pi * min(1.0, step / total_steps)))),
+        lambda step: min(
+            (step + 1) / warmup, 0.1 + 0.45 * (1 + math.cos(math.pi * min(1.0, step / total_steps)))
+        ),
     )
     first, history = common.start(args, {"training": [], "validation": []}, model, optimizer, scheduler)
     for epoch in range(first, args.epochs):
@@ -135,8 +141,11 @@ def main() -> None:
             total += loss.item()
         history["training"].append(total / args.steps)
         history["validation"].append(evaluate(model, validation, args.batch_size))
-        print(f"epoch {epoch + 1}  training {history['training'][-1]:.4f}  validation "
-              f"{history['validation'][-1]:.4f} nats a character", flush=True)
+        print(
+            f"epoch {epoch + 1}  training {history['training'][-1]:.4f}  validation "
+            f"{history['validation'][-1]:.4f} nats a character",
+            flush=True,
+        )
         common.save_checkpoint(out / "checkpoint.pt", epoch + 1, history, model, optimizer, scheduler)
     common.save_weights(model, out / "model.safetensors")
     common.curves(history, out / "gpt.png", ["training", "validation"], [])

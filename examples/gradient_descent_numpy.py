@@ -1,6 +1,6 @@
 """The documents' gradient descent on y = 2x, once with NumPy as printed, once with tensors and autograd.
 
-    python examples/gradient_descent_numpy.py --epochs 1000
+python examples/gradient_descent_numpy.py --epochs 1000
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-
 import rustnn as torch
 
 

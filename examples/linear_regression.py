@@ -1,6 +1,6 @@
 """Linear regression by gradient descent, beside the closed form it has to reach.
 
-    python examples/linear_regression.py --epochs 200
+python examples/linear_regression.py --epochs 200
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def main() -> None:
     common.curves(history, out / "linear_regression.png", ["loss"], [])
     common.save_weights(model, out / "model.safetensors")
     print(f"weights: {out / 'model.safetensors'}\nfigure: {out / 'linear_regression.png'}")
-    print(f"loss {history['loss'][-1]:.6f}, least squares {residual:.6f}, largest difference of weights {distance:.1e}")
+    print(
+        f"loss {history['loss'][-1]:.6f}, least squares {residual:.6f}, largest difference of weights {distance:.1e}"
+    )
 
 
 if __name__ == "__main__":

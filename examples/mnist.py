@@ -14,7 +14,7 @@ import common
 import rustnn as torch
 import rustnn.nn.functional as F
 from rustnn import nn, optim
-from rustnn.utils.data import DataLoader, random_split
+from rustnn.utils.data import DataLoader, Subset, random_split
 from rustnn.vision import datasets, transforms
 
 
@@ -64,6 +64,7 @@ def draw(history: dict[str, list[float]], wrong: list[tuple[torch.Tensor, int, i
 def main() -> None:
     parser = common.arguments(__doc__, epochs=10, batch_size=100, lr=0.01)
     parser.add_argument("--momentum", type=float, default=0.9)
+    parser.add_argument("--images", type=int, default=0, help="train on only this many images")
     args = parser.parse_args()
     out = Path(args.out)
     torch.manual_seed(args.seed)
@@ -71,7 +72,11 @@ def main() -> None:
     to_tensor = transforms.ToTensor()
     trainset = datasets.MNIST(root=args.data, train=True, download=True, transform=to_tensor)
     testset = datasets.MNIST(root=args.data, train=False, download=True, transform=to_tensor)
-    print(f"data: {len(trainset)} training and {len(testset)} test images from {common.said(trainset, args.data)}")
+    print(
+        f"data: {len(trainset)} training and {len(testset)} test images from {common.said(trainset, args.data)}"
+    )
+    if args.images:
+        trainset = Subset(trainset, range(args.images))
     train_size = int(0.8 * len(trainset))
     training, validation = random_split(trainset, [train_size, len(trainset) - train_size])
     train_loader = DataLoader(training, batch_size=args.batch_size, shuffle=True)
@@ -93,8 +98,11 @@ def main() -> None:
             total += loss.item()
         history["loss"].append(total / len(train_loader))
         history["validation"].append(common.accuracy(net, val_loader))
-        print(f"epoch {epoch + 1:2d}  loss {history['loss'][-1]:.4f}  "
-              f"validation accuracy {history['validation'][-1]:.2f} %", flush=True)
+        print(
+            f"epoch {epoch + 1:2d}  loss {history['loss'][-1]:.4f}  "
+            f"validation accuracy {history['validation'][-1]:.2f} %",
+            flush=True,
+        )
         common.save_checkpoint(out / "checkpoint.pt", epoch + 1, history, net, optimizer)
 
     common.save_weights(net, out / "model.safetensors")

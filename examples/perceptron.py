@@ -1,6 +1,6 @@
 """Rosenblatt's perceptron on separable data: it stops making mistakes.
 
-    python examples/perceptron.py --epochs 50
+python examples/perceptron.py --epochs 50
 """
 
 from __future__ import annotations
@@ -54,10 +54,14 @@ def main() -> None:
     draw(model, x, y, history, out / "perceptron.png")
     right = 100 * (model(x) == y).float().mean().item()
     print(f"weights: {out / 'model.safetensors'}\nfigure: {out / 'perceptron.png'}")
-    print(f"epochs {len(history['mistakes'])}, mistakes in the last {history['mistakes'][-1]}, accuracy {right:.2f} %")
+    print(
+        f"epochs {len(history['mistakes'])}, mistakes in the last {history['mistakes'][-1]}, accuracy {right:.2f} %"
+    )
 
 
-def draw(model: Perceptron, x: torch.Tensor, y: torch.Tensor, history: dict[str, list[int]], path: Path) -> None:
+def draw(
+    model: Perceptron, x: torch.Tensor, y: torch.Tensor, history: dict[str, list[int]], path: Path
+) -> None:
     """The points, the line found, and the mistakes of each epoch."""
     import matplotlib
 

@@ -1,7 +1,7 @@
 """ResNet-20 on CIFAR-10: the accuracy of published weights, or training from nothing.
 
-    python examples/resnet20_cifar10.py --evaluate DIR/resnet_cifar10/resnet20.safetensors --data DIR
-    python examples/resnet20_cifar10.py --data DIR --epochs 20
+python examples/resnet20_cifar10.py --evaluate DIR/resnet_cifar10/resnet20.safetensors --data DIR
+python examples/resnet20_cifar10.py --data DIR --epochs 20
 """
 
 from __future__ import annotations
@@ -66,13 +66,17 @@ class ResNet(nn.Module):
 
 def main() -> None:
     parser = common.arguments(__doc__, epochs=20, batch_size=128, lr=0.1)
-    parser.add_argument("--evaluate", metavar="FILE", help="only measure these weights (safetensors) on the test set")
+    parser.add_argument(
+        "--evaluate", metavar="FILE", help="only measure these weights (safetensors) on the test set"
+    )
     parser.add_argument("--images", type=int, default=0, help="train on only this many images")
     args = parser.parse_args()
     out = Path(args.out)
     torch.manual_seed(args.seed)
     normalise = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
-    testset = datasets.CIFAR10(root=args.data, train=False, download=True, transform=transforms.Compose(normalise))
+    testset = datasets.CIFAR10(
+        root=args.data, train=False, download=True, transform=transforms.Compose(normalise)
+    )
     print(f"data: {common.said(testset, args.data)}")
     test_loader = DataLoader(testset, batch_size=250)
 
@@ -104,8 +108,10 @@ def main() -> None:
         scheduler.step()
         history["loss"].append(total / len(train_loader))
         history["test"].append(common.accuracy(net, test_loader))
-        print(f"epoch {epoch + 1}  loss {history['loss'][-1]:.4f}  test accuracy {history['test'][-1]:.2f} %",
-              flush=True)
+        print(
+            f"epoch {epoch + 1}  loss {history['loss'][-1]:.4f}  test accuracy {history['test'][-1]:.2f} %",
+            flush=True,
+        )
         common.save_checkpoint(out / "checkpoint.pt", epoch + 1, history, net, optimizer, scheduler)
     common.save_weights(net, out / "model.safetensors")
     common.curves(history, out / "resnet20.png", ["loss"], ["test"])

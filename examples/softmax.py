@@ -1,6 +1,6 @@
 """Softmax as the documents write it: the maximum subtracted first, so that large inputs do no harm.
 
-    python examples/softmax.py
+python examples/softmax.py
 """
 
 from __future__ import annotations

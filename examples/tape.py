@@ -1,6 +1,6 @@
 """The documents' tape loop in PyTorch's spelling, mended: w is a (10, 1) parameter that requires a gradient.
 
-    python examples/tape.py --epochs 1000
+python examples/tape.py --epochs 1000
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-
 import rustnn as torch
 from rustnn import nn, optim
 

@@ -16,14 +16,23 @@ import warnings
 from typing import Any
 
 import numpy as np
-
 import rustnn
 from rustnn import _C
 
 # Calls that sleep, exit, print, wait or change settings for good.
 LEAVE_OUT = {
-    "set_num_threads", "set_default_dtype", "set_printoptions", "compile", "set_num_interop_threads",
-    "install_as_torch", "set_default_tensor_type", "set_grad_enabled", "vmap", "seed", "save", "load",
+    "set_num_threads",
+    "set_default_dtype",
+    "set_printoptions",
+    "compile",
+    "set_num_interop_threads",
+    "install_as_torch",
+    "set_default_tensor_type",
+    "set_grad_enabled",
+    "vmap",
+    "seed",
+    "save",
+    "load",
 }
 
 
@@ -40,7 +49,9 @@ class Fuzzer:
         if self.kept and rng.random() < 0.3:
             return rng.choice(self.kept)
         shape = self.shape()
-        kind = rng.choice(("float32", "float32", "float64", "int64", "bool", "uint8", "bfloat16", "float16", "int32"))
+        kind = rng.choice(
+            ("float32", "float32", "float64", "int64", "bool", "uint8", "bfloat16", "float16", "int32")
+        )
         values = np.random.default_rng(rng.randrange(1000)).normal(size=shape) * rng.choice((1, 1, 100, 1e30))
         if rng.random() < 0.1 and values.size:
             values.flat[0] = rng.choice((math.nan, math.inf, -math.inf))
@@ -67,13 +78,17 @@ class Fuzzer:
         if choice < 5:
             return self.tensor()
         if choice < 8:
-            return rng.choice((0, 1, -1, 2, 3, -2, 5, 100, 2**31, -(2**31), 2**62, 2**63, -(2**63), 2**64, 10**30))
+            return rng.choice(
+                (0, 1, -1, 2, 3, -2, 5, 100, 2**31, -(2**31), 2**62, 2**63, -(2**63), 2**64, 10**30)
+            )
         if choice < 10:
             return rng.choice((0.0, 0.5, -1.0, 1e300, -1e-300, math.nan, math.inf, 2.0))
         if choice == 10:
             return rng.choice((None, True, False))
         if choice == 11:
-            return rng.choice(("", "mean", "sum", "none", "same", "ij,jk->ik", "constant", "reflect", "tanh", "x" * 1000))
+            return rng.choice(
+                ("", "mean", "sum", "none", "same", "ij,jk->ik", "constant", "reflect", "tanh", "x" * 1000)
+            )
         if choice == 12 and depth < 2:
             return [self.value(depth=depth + 1) for _ in range(rng.randrange(4))]
         if choice == 13 and depth < 2:
@@ -101,8 +116,24 @@ class Fuzzer:
         if wanted == "dtype":
             return getattr(_C, rng.choice(("float32", "float64", "int64", "bool", "bfloat16", "uint8")))
         if wanted == "str":
-            return rng.choice(("mean", "sum", "none", "constant", "reflect", "replicate", "circular", "bilinear",
-                               "nearest", "tanh", "amax", "prod", "", "x"))
+            return rng.choice(
+                (
+                    "mean",
+                    "sum",
+                    "none",
+                    "constant",
+                    "reflect",
+                    "replicate",
+                    "circular",
+                    "bilinear",
+                    "nearest",
+                    "tanh",
+                    "amax",
+                    "prod",
+                    "",
+                    "x",
+                )
+            )
         if wanted == "none":
             return None
         return NotImplemented
@@ -118,8 +149,13 @@ def targets() -> list[tuple[str, Any, list[tuple[str, str, bool]]]]:
     for row in _C._registry():
         params = [(p.name, p.types, p.keyword_only) for p in parse_signature(row["sig"])]
         name = row["name"]
-        homes = {"torch": _C, "private": _C, "nn": _C._nn, "linalg": getattr(_C, "_linalg", None),
-                 "special": getattr(_C, "_special", None)}
+        homes = {
+            "torch": _C,
+            "private": _C,
+            "nn": _C._nn,
+            "linalg": getattr(_C, "_linalg", None),
+            "special": getattr(_C, "_special", None),
+        }
         for surface in surfaces(row):
             if surface == "method":
                 for suffix in ("", "_") if row["inplace"] else ("",):
@@ -134,11 +170,23 @@ def targets() -> list[tuple[str, Any, list[tuple[str, str, bool]]]]:
         seen.add(name)
     for name in dir(rustnn):
         value = getattr(rustnn, name, None)
-        if name.startswith("_") or name in seen or name in LEAVE_OUT or not callable(value) or isinstance(value, type):
+        if (
+            name.startswith("_")
+            or name in seen
+            or name in LEAVE_OUT
+            or not callable(value)
+            or isinstance(value, type)
+        ):
             continue
         found.append((f"rustnn.{name}", value, [("a", "", False)] * 2))
     for name in dir(_C.Tensor):
-        if name in seen or name in ("__class__", "__init_subclass__", "__subclasshook__", "__new__", "__getattribute__"):
+        if name in seen or name in (
+            "__class__",
+            "__init_subclass__",
+            "__subclasshook__",
+            "__new__",
+            "__getattribute__",
+        ):
             continue
         if name.startswith("__") and not callable(getattr(_C.Tensor, name, None)):
             continue
@@ -187,7 +235,9 @@ def main(seed: int, seconds: float) -> None:
         if log is not None:
             log.seek(0)
             log.truncate()
-            log.write(f"{name}({', '.join(describe(a) for a in args)}, **{ {k: describe(v) for k, v in kwargs.items()} })")
+            log.write(
+                f"{name}({', '.join(describe(a) for a in args)}, **{ {k: describe(v) for k, v in kwargs.items()} })"
+            )
             log.flush()
         calls += 1
         try:
@@ -208,7 +258,9 @@ def main(seed: int, seconds: float) -> None:
         except BaseException as error:
             raised += 1
             if "panic" in type(error).__name__.lower():
-                raise SystemExit(f"PANIC: {name}({', '.join(describe(a) for a in args)}, {kwargs}): {error}") from error
+                raise SystemExit(
+                    f"PANIC: {name}({', '.join(describe(a) for a in args)}, {kwargs}): {error}"
+                ) from error
         rustnn.set_grad_enabled(True)
     print(f"{calls} calls, {raised} raised")
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 import rustnn as torch
 import rustnn.nn.functional as F
 from rustnn import nn, optim
@@ -39,7 +38,9 @@ def test_matrix_product_of_wrong_shapes() -> None:
 
 def test_broadcast() -> None:
     text = raised(RuntimeError, lambda: torch.zeros(3, 4) + torch.zeros(3, 5))
-    contains(text, "The size of tensor a (4) must match the size of tensor b (5) at non-singleton dimension 1")
+    contains(
+        text, "The size of tensor a (4) must match the size of tensor b (5) at non-singleton dimension 1"
+    )
     contains(text, "add", "[3, 4]", "[3, 5]")
 
 
@@ -88,7 +89,9 @@ def test_in_place_on_a_saved_tensor() -> None:
     y = x.exp()
     y.add_(1)
     text = raised(RuntimeError, y.sum().backward)
-    contains(text, "one of the variables needed for gradient computation has been modified by an inplace operation")
+    contains(
+        text, "one of the variables needed for gradient computation has been modified by an inplace operation"
+    )
     contains(text, "Exp", "version 1", "version 0")
 
 
@@ -115,7 +118,9 @@ def test_integer_tensor_asked_for_a_gradient() -> None:
 
 def test_truth_of_many() -> None:
     text = raised(RuntimeError, lambda: bool(torch.zeros(2, 2) == 0))
-    contains(text, "Boolean value of Tensor with more than one value is ambiguous", "[2, 2]", ".any()", ".all()")
+    contains(
+        text, "Boolean value of Tensor with more than one value is ambiguous", "[2, 2]", ".any()", ".all()"
+    )
 
 
 def test_bad_reshape() -> None:
@@ -125,13 +130,17 @@ def test_bad_reshape() -> None:
 
 def test_view_of_a_transpose() -> None:
     text = raised(RuntimeError, lambda: torch.zeros(3, 4).t().view(12))
-    contains(text, "view size is not compatible with input tensor's size and stride", "Use .reshape(...) instead.")
+    contains(
+        text, "view size is not compatible with input tensor's size and stride", "Use .reshape(...) instead."
+    )
 
 
 def test_state_dict_of_another_width() -> None:
     model = nn.Linear(4, 2)
     text = raised(RuntimeError, lambda: model.load_state_dict(nn.Linear(5, 2).state_dict()))
-    contains(text, "Error(s) in loading state_dict for Linear", "size mismatch for weight", "[2, 5]", "[2, 4]")
+    contains(
+        text, "Error(s) in loading state_dict for Linear", "size mismatch for weight", "[2, 5]", "[2, 4]"
+    )
     prefixed = {f"module.{k}": v for k, v in model.state_dict().items()}
     text = raised(RuntimeError, lambda: model.load_state_dict(prefixed))
     contains(text, "Missing key(s)", "Unexpected key(s)", "module.")

@@ -9,7 +9,6 @@ import weakref
 
 import numpy as np
 import pytest
-
 import rustnn as torch
 from rustnn import nn
 
@@ -106,7 +105,12 @@ def test_dlpack_with_numpy() -> None:
 
 @pytest.mark.skipif(pytorch is None, reason="PyTorch is not installed")
 def test_dlpack_with_pytorch() -> None:
-    for source in (torch.arange(6.0).reshape(2, 3).t(), torch.zeros(0), torch.tensor(3), torch.ones(3).bfloat16()):
+    for source in (
+        torch.arange(6.0).reshape(2, 3).t(),
+        torch.zeros(0),
+        torch.tensor(3),
+        torch.ones(3).bfloat16(),
+    ):
         theirs = pytorch.from_dlpack(source)
         assert tuple(theirs.shape) == tuple(source.shape)
         assert str(theirs.dtype) == str(source.dtype)
@@ -199,7 +203,7 @@ def test_weak_references_and_attributes() -> None:
 class Tagged(torch.Tensor):
     """A subclass that sees the calls made with it."""
 
-    calls: list[str] = []
+    calls: list[str] = []  # noqa: RUF012
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
@@ -258,4 +262,9 @@ def test_limits_against_pytorch() -> None:
         assert repr(ours) == repr(theirs)
     for name in ("int64", "int32", "int16", "int8", "uint8"):
         ours, theirs = torch.iinfo(getattr(torch, name)), pytorch.iinfo(getattr(pytorch, name))
-        assert (ours.bits, ours.max, ours.min, repr(ours)) == (theirs.bits, theirs.max, theirs.min, repr(theirs))
+        assert (ours.bits, ours.max, ours.min, repr(ours)) == (
+            theirs.bits,
+            theirs.max,
+            theirs.min,
+            repr(theirs),
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 import rustnn
 import rustnn.nn
 import rustnn.utils.data

@@ -14,7 +14,12 @@ import pytest
 
 def rustnn(*arguments: str, cwd: Path | None = None, **kwargs) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "rustnn", *arguments], capture_output=True, text=True, timeout=120, check=False, cwd=cwd,
+        [sys.executable, "-m", "rustnn", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=cwd,
         **kwargs,
     )
 
@@ -64,8 +69,15 @@ def test_a_program_for_pytorch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "status"),
-    [("import sys; sys.exit(3)", 3), ("raise SystemExit('no')", 1), ("pass", 0), ("raise SystemExit", 0),
-     ("1/0", 1), ("def f(:", 1), ("exit(4)", 4)],
+    [
+        ("import sys; sys.exit(3)", 3),
+        ("raise SystemExit('no')", 1),
+        ("pass", 0),
+        ("raise SystemExit", 0),
+        ("1/0", 1),
+        ("def f(:", 1),
+        ("exit(4)", 4),
+    ],
 )
 def test_exit_status_and_messages_are_pythons(text: str, status: int, tmp_path: Path) -> None:
     path = script(tmp_path, text)
@@ -77,8 +89,12 @@ def test_exit_status_and_messages_are_pythons(text: str, status: int, tmp_path: 
 
 def test_interrupt_ends_by_the_signal(tmp_path: Path) -> None:
     path = script(tmp_path, "import torch, time\nprint('up', flush=True)\ntime.sleep(60)")
-    process = subprocess.Popen([sys.executable, "-m", "rustnn", "run", path], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rustnn", "run", path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
     process.send_signal(signal.SIGINT)
@@ -144,7 +160,8 @@ def test_workers_inherit_it(tmp_path: Path) -> None:
 
 def test_released_packages_see_a_version() -> None:
     done = rustnn(
-        "run", "-c",
+        "run",
+        "-c",
         "import importlib.metadata as m, importlib.util as u\n"
         "print(m.version('torch'), u.find_spec('torch') is not None)\nimport torch\n"
         "import rustnn; print(torch.__version__, rustnn.__version__ != torch.__version__)",

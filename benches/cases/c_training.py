@@ -25,7 +25,13 @@ def mnist_cnn(torch: Any) -> Call:
     nn = torch.nn
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.Conv2d(1, 10, 5), nn.ReLU(), nn.MaxPool2d(2, 2), nn.Flatten(), nn.Linear(1440, 50), nn.ReLU(), nn.Linear(50, 10)
+        nn.Conv2d(1, 10, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2, 2),
+        nn.Flatten(),
+        nn.Linear(1440, 50),
+        nn.ReLU(),
+        nn.Linear(50, 10),
     )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     return training_step(torch, model, optimizer, torch.randn(100, 1, 28, 28), torch.randint(0, 10, (100,)))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rustnn import _C
-from rustnn._numeric import finfo, iinfo
+from rustnn._numeric import finfo, iinfo  # noqa: F401  (re-exported)
 from rustnn._tensor import _TYPE_NAMES, _dtype_name
 
 Tensor = Any
@@ -43,8 +43,15 @@ _PYTHON = [
     "vmap",
 ]
 # Only where the native module has none of that name.
-_FALLBACKS = ["norm", "split", "unique", "unique_consecutive", "set_num_interop_threads", "get_num_interop_threads"]
-__all__ = _PYTHON + [name for name in _FALLBACKS if not hasattr(_C, name)]
+_FALLBACKS = [
+    "norm",
+    "split",
+    "unique",
+    "unique_consecutive",
+    "set_num_interop_threads",
+    "get_num_interop_threads",
+]
+__all__ = _PYTHON + [name for name in _FALLBACKS if not hasattr(_C, name)]  # noqa: PLE0605
 
 _settings: dict[str, Any] = {
     "deterministic": False,
@@ -127,7 +134,9 @@ def set_deterministic_debug_mode(debug_mode: int | str) -> None:
     """Accepted: 0 or "default", 1 or "warn", 2 or "error"."""
     levels = {"default": 0, "warn": 1, "error": 2, 0: 0, 1: 1, 2: 2}
     if debug_mode not in levels:
-        raise RuntimeError(f"invalid value of debug_mode, expected `default`, `warn`, `error`, but got {debug_mode}")
+        raise RuntimeError(
+            f"invalid value of debug_mode, expected `default`, `warn`, `error`, but got {debug_mode}"
+        )
     level = levels[debug_mode]
     use_deterministic_algorithms(level > 0, warn_only=level == 1)
 
@@ -201,7 +210,11 @@ def compile(model: Any = None, **options: Any) -> Any:
 
 
 def vmap(
-    func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *,
+    func: Callable[..., Any],
+    in_dims: Any = 0,
+    out_dims: Any = 0,
+    randomness: str = "error",
+    *,
     chunk_size: int | None = None,
 ) -> Callable[..., Any]:
     """`func` applied to every slice along a dimension, results stacked: a loop, differentiable.
@@ -224,14 +237,18 @@ def vmap(
             raise ValueError(f"vmap: in_dims has {len(dims)} entries, the call {len(args)} arguments")
         sizes = {a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None}
         if len(sizes) != 1:
-            raise ValueError(f"vmap: Expected all tensors to have the same size in the mapped dimension, got {sizes}")
+            raise ValueError(
+                f"vmap: Expected all tensors to have the same size in the mapped dimension, got {sizes}"
+            )
         (size,) = sizes
         results = [
             func(*(a if d is None else a.select(d, i) for a, d in zip(args, dims, strict=True)), **kwargs)
             for i in range(size)
         ]
         if not results:
-            raise ValueError("vmap: the mapped dimension has size 0, so there is no result to take a shape from")
+            raise ValueError(
+                "vmap: the mapped dimension has size 0, so there is no result to take a shape from"
+            )
         return _stack_results(results, out_dims)
 
     return mapped
@@ -280,7 +297,10 @@ def _with_extras(values: Any, inverse: Any, counts: Any, want_inverse: bool, wan
 
 
 def unique(
-    input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False,
+    input: Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
     dim: int | None = None,
 ) -> Any:
     """The distinct elements in rising order; with `dim`, the distinct slices along it.

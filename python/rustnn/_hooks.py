@@ -35,7 +35,7 @@ class RemovableHandle:
                 self._dicts.append(lambda mapping=mapping: mapping)
 
     @classmethod
-    def calling(cls, action: Callable[[], Any]) -> "RemovableHandle":
+    def calling(cls, action: Callable[[], Any]) -> RemovableHandle:
         """A handle whose removal calls `action` once."""
         handle = cls(None)
         handle._action = action
@@ -51,7 +51,7 @@ class RemovableHandle:
         if action is not None:
             action()
 
-    def __enter__(self) -> "RemovableHandle":
+    def __enter__(self) -> RemovableHandle:  # noqa: PYI034
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -73,8 +73,11 @@ def report() -> str:
         ("NumPy", np.__version__),
         ("system", f"{platform.system()} {platform.release()} {platform.machine()}"),
         ("CPU", _cpu_name()),
-        ("instructions", f"{_ask('_isa', 'unknown')}"
-                         + (" (RUSTNN_ISA)" if os.environ.get("RUSTNN_ISA") else " (chosen at start)")),
+        (
+            "instructions",
+            f"{_ask('_isa', 'unknown')}"
+            + (" (RUSTNN_ISA)" if os.environ.get("RUSTNN_ISA") else " (chosen at start)"),
+        ),
     ]
     why = _ask("_threads_reason")
     if why is None:

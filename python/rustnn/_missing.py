@@ -37,8 +37,10 @@ _INSTEAD = {
 
 def explain(module: str, name: str, known: Iterable[str]) -> str:
     """The text of the AttributeError for `module.name`."""
-    lines = [f"module {module!r} has no attribute {name!r}: rustnn does not have PyTorch's "
-             f"{module.replace('rustnn', 'torch', 1)}.{name}."]
+    lines = [
+        f"module {module!r} has no attribute {name!r}: rustnn does not have PyTorch's "  # noqa: ISC004
+        f"{module.replace('rustnn', 'torch', 1)}.{name}."
+    ]
     if name in _INSTEAD:
         lines.append(f"  Instead: {_INSTEAD[name]}.")
     close = difflib.get_close_matches(name, [k for k in known if not k.startswith("_")], n=3, cutoff=0.75)

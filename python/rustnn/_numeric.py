@@ -16,7 +16,13 @@ _FLOATS = {
     "bfloat16": (16, 3.3895313892515355e38, 2.0**-126, 2.0**-7, 1e-2),
 }
 _SUBNORMALS = {"float64": 5e-324, "float32": 2.0**-149, "float16": 2.0**-24, "bfloat16": 2.0**-133}
-_INTEGERS = {"int64": (64, True), "int32": (32, True), "int16": (16, True), "int8": (8, True), "uint8": (8, False)}
+_INTEGERS = {
+    "int64": (64, True),
+    "int32": (32, True),
+    "int16": (16, True),
+    "int8": (8, True),
+    "uint8": (8, False),
+}
 
 
 class finfo:
@@ -66,7 +72,9 @@ class iinfo:
     def __init__(self, type: Any) -> None:
         name = str(type).rsplit(".", 1)[-1]
         if name not in _INTEGERS:
-            raise TypeError(f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{name}'")
+            raise TypeError(
+                f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{name}'"
+            )
         self.dtype = name
         self.bits, signed = _INTEGERS[name]
         self.max = 2 ** (self.bits - signed) - 1

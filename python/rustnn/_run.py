@@ -136,7 +136,9 @@ class _Facade(ModuleType):
             full = f"{self.__name__}.{name}"
             if full in sys.modules:
                 return sys.modules[full]
-            raise AttributeError(str(error).replace("module 'rustnn", f"module '{self.__name__}", 1)) from None
+            raise AttributeError(
+                str(error).replace("module 'rustnn", f"module '{self.__name__}", 1)
+            ) from None
         return value
 
     def __dir__(self) -> list[str]:
@@ -258,7 +260,7 @@ def install_as_torch() -> None:
 def _teach_processes() -> None:
     """Makes processes that multiprocessing starts afresh install the finder before they import the program."""
     import multiprocessing
-    import multiprocessing.spawn as spawn
+    from multiprocessing import spawn
 
     command_line = spawn.get_command_line
 
@@ -275,7 +277,10 @@ def _teach_processes() -> None:
 def _visible(trace: TracebackType | None) -> TracebackType | None:
     """The traceback without the frames of this file, as Python itself would show it."""
     here = __file__
-    while trace is not None and trace.tb_frame.f_code.co_filename in (here, __file__.replace("_run", "__main__")):
+    while trace is not None and trace.tb_frame.f_code.co_filename in (
+        here,
+        __file__.replace("_run", "__main__"),
+    ):
         trace = trace.tb_next
     return trace
 
@@ -283,14 +288,14 @@ def _visible(trace: TracebackType | None) -> TracebackType | None:
 def _execute(code: CodeType, namespace: dict[str, Any]) -> int:
     """Runs the program's code; the exit status, with what Python does at an exception."""
     try:
-        exec(code, namespace)
+        exec(code, namespace)  # noqa: S102
     except SystemExit:
         raise
     except KeyboardInterrupt as error:
         sys.excepthook(type(error), error.with_traceback(_visible(error.__traceback__)), error.__traceback__)
         _die_by_interrupt()
         return 130
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001
         trace = _visible(error.__traceback__)
         error.__traceback__ = trace
         sys.excepthook(type(error), error, trace)
@@ -311,7 +316,7 @@ def _die_by_interrupt() -> None:
 def _main_module(path: str | None) -> dict[str, Any]:
     module = ModuleType("__main__")
     module.__dict__["__builtins__"] = __import__("builtins")
-    module.__dict__["__annotations__"] = {}
+    module.__dict__["__annotations__"] = {}  # noqa: RUF063
     module.__spec__ = None
     if path is not None:
         module.__file__ = path
@@ -340,8 +345,10 @@ def run_script(path: str, arguments: Sequence[str]) -> int:
         with open(path, "rb") as file:
             source = file.read()
     except OSError as error:
-        print(f"rustnn: can't open file {os.path.abspath(path)!r}: [Errno {error.errno}] {error.strerror}",
-              file=sys.stderr)
+        print(
+            f"rustnn: can't open file {os.path.abspath(path)!r}: [Errno {error.errno}] {error.strerror}",
+            file=sys.stderr,
+        )
         return 2
     namespace = _main_module(path)
     try:

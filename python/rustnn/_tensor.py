@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rustnn import _C
+from rustnn import _C, _basics
 from rustnn._hooks import RemovableHandle
 from rustnn._tensor_str import tensor_repr
 
@@ -72,7 +72,12 @@ def _from_bytes(data: Any, dtype_name: str, shape: Sequence[int]) -> Tensor:
 
 
 def _rebuild(
-    cls: type, data: bytes, dtype_name: str, shape: tuple[int, ...], order: tuple[int, ...], requires_grad: bool,
+    cls: type,
+    data: bytes,
+    dtype_name: str,
+    shape: tuple[int, ...],
+    order: tuple[int, ...],
+    requires_grad: bool,
     state: dict[str, Any],
 ) -> Tensor:
     """Makes a tensor from what `__reduce_ex__` wrote; `shape` is in memory order."""
@@ -246,7 +251,9 @@ class _TensorMethods:
     def as_subclass(self: Tensor, cls: type) -> Tensor:
         """The same data as an instance of `cls`, a subclass of Tensor."""
         if not (isinstance(cls, type) and issubclass(cls, _C.Tensor)):
-            raise RuntimeError(f"Creating a Tensor subclass from a class that does not inherit from Tensor: {cls!r}")
+            raise RuntimeError(  # noqa: TRY004
+                f"Creating a Tensor subclass from a class that does not inherit from Tensor: {cls!r}"
+            )
         return _C.Tensor._make_subclass(cls, self)
 
     # ---- NumPy -------------------------------------------------------------------------------------------
@@ -254,7 +261,9 @@ class _TensorMethods:
         array = self.numpy()
         if dtype is not None and array.dtype != dtype:
             if copy is False:
-                raise ValueError(f"a copy is needed to make {array.dtype} into {np.dtype(dtype)}, but copy=False")
+                raise ValueError(
+                    f"a copy is needed to make {array.dtype} into {np.dtype(dtype)}, but copy=False"
+                )
             return array.astype(dtype)
         return array.copy() if copy else array
 
@@ -297,7 +306,10 @@ class _TensorMethods:
         return _functions.split(self, split_size, dim)
 
     def unique(
-        self: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False,
+        self: Tensor,
+        sorted: bool = True,
+        return_inverse: bool = False,
+        return_counts: bool = False,
         dim: int | None = None,
     ) -> Any:
         """The distinct elements (or slices along `dim`), and where and how often each occurs."""
@@ -313,7 +325,9 @@ class _TensorMethods:
 
         return _functions.unique_consecutive(self, return_inverse, return_counts, dim)
 
-    def norm(self: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
+    def norm(
+        self: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None
+    ) -> Tensor:
         """The norm of order `p` over `dim` (all dimensions by default)."""
         from rustnn import _functions
 
@@ -337,9 +351,13 @@ class _TensorMethods:
             return self.to(dtype.dtype)
         return self.to(dtype)
 
-    def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Tensor:
+    def cuda(
+        self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None
+    ) -> Tensor:
         """There is no CUDA device: raises an error that says what there is."""
-        raise _absent_device("cuda" if device is None else f"cuda:{device}" if isinstance(device, int) else str(device))
+        raise _absent_device(
+            "cuda" if device is None else f"cuda:{device}" if isinstance(device, int) else str(device)
+        )
 
     def xpu(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
         """There is no XPU device: raises an error that says what there is."""
@@ -418,7 +436,9 @@ def _intercept(name: str, method: bool, args: tuple[Any, ...], kwargs: dict[str,
     takes_over = cls.__torch_function__
     if getattr(takes_over, "_rustnn_disabled", False):
         return NotImplemented
-    func = getattr(_C.Tensor, name, None) if method else getattr(_C, name, None) or getattr(_C._nn, name, None)
+    func = (
+        getattr(_C.Tensor, name, None) if method else getattr(_C, name, None) or getattr(_C._nn, name, None)
+    )
     types = tuple({type(a) for a in (*args, *kwargs.values()) if isinstance(a, _C.Tensor)})
     return takes_over(func, types, args, kwargs)
 
@@ -426,10 +446,8 @@ def _intercept(name: str, method: bool, args: tuple[Any, ...], kwargs: dict[str,
 def attach() -> None:
     """Gives the native class what it lacks."""
     _C._set_torch_function_handler(_intercept)
-    for name, value in vars(_TensorMethods).items():
+    for name, value in {**vars(_TensorMethods), **_basics.methods}.items():
         if name in ("__module__", "__doc__", "__dict__", "__weakref__", "__qualname__", "__annotations__"):
             continue
         if name in _OVERRIDES or not hasattr(_C.Tensor, name):
             setattr(_C.Tensor, name, value)
-
-

@@ -33,14 +33,19 @@ def download_url_to_file(url: str, dst: str, hash_prefix: str | None = None, pro
     digest = hashlib.sha256()
     folder = os.path.dirname(os.path.abspath(dst))
     os.makedirs(folder, exist_ok=True)
-    with urllib.request.urlopen(url) as source, tempfile.NamedTemporaryFile(dir=folder, delete=False) as target:
+    with (
+        urllib.request.urlopen(url) as source,
+        tempfile.NamedTemporaryFile(dir=folder, delete=False) as target,
+    ):
         try:
             while block := source.read(1 << 20):
                 digest.update(block)
                 target.write(block)
             target.close()
             if hash_prefix and not digest.hexdigest().startswith(hash_prefix):
-                raise RuntimeError(f'invalid hash value (expected "{hash_prefix}", got "{digest.hexdigest()}")')
+                raise RuntimeError(
+                    f'invalid hash value (expected "{hash_prefix}", got "{digest.hexdigest()}")'
+                )
             os.replace(target.name, dst)
         except BaseException:
             os.unlink(target.name)
@@ -48,8 +53,13 @@ def download_url_to_file(url: str, dst: str, hash_prefix: str | None = None, pro
 
 
 def load_state_dict_from_url(
-    url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True, check_hash: bool = False,
-    file_name: str | None = None, weights_only: bool = False,
+    url: str,
+    model_dir: str | None = None,
+    map_location: Any = None,
+    progress: bool = True,
+    check_hash: bool = False,
+    file_name: str | None = None,
+    weights_only: bool = False,
 ) -> Any:
     """Weights from the network (kept on disk), loaded without running code from the file."""
     import re

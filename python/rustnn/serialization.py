@@ -26,14 +26,25 @@ from rustnn._C import Tensor
 from ._files import atomic_write
 
 __all__ = [
-    "add_safe_globals", "clear_safe_globals", "get_safe_globals", "load", "safe_globals", "save",
+    "add_safe_globals",
+    "clear_safe_globals",
+    "get_safe_globals",
+    "load",
+    "safe_globals",
+    "save",
 ]
 
 # A storage's name in the file, its dtype here, and the NumPy type of its bytes.
 _STORAGES: dict[str, tuple[str, str]] = {
-    "FloatStorage": ("float32", "<f4"), "DoubleStorage": ("float64", "<f8"), "HalfStorage": ("float16", "<f2"),
-    "BFloat16Storage": ("bfloat16", "<i2"), "LongStorage": ("int64", "<i8"), "IntStorage": ("int32", "<i4"),
-    "ShortStorage": ("int16", "<i2"), "CharStorage": ("int8", "i1"), "ByteStorage": ("uint8", "u1"),
+    "FloatStorage": ("float32", "<f4"),
+    "DoubleStorage": ("float64", "<f8"),
+    "HalfStorage": ("float16", "<f2"),
+    "BFloat16Storage": ("bfloat16", "<i2"),
+    "LongStorage": ("int64", "<i8"),
+    "IntStorage": ("int32", "<i4"),
+    "ShortStorage": ("int16", "<i2"),
+    "CharStorage": ("int8", "i1"),
+    "ByteStorage": ("uint8", "u1"),
     "BoolStorage": ("bool", "?"),
 }
 _STORAGE_OF = {dtype: name for name, (dtype, _) in _STORAGES.items()}
@@ -44,7 +55,14 @@ _ALIGN = 64
 
 # What zipfile raises on damaged archives, besides its own error.
 _DAMAGE = (
-    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
     OverflowError,
 )
 
@@ -165,8 +183,12 @@ class _Writer(pickle._Pickler):  # type: ignore[name-defined,misc]
         ref = _StorageRef(self._name("torch", _STORAGE_OF[dtype]), key, numel)
         self._alive.append(ref)
         return self._name("torch._utils", "_rebuild_tensor_v2"), (
-            ref, plain.storage_offset(), tuple(plain.shape), tuple(plain.stride()),
-            bool(tensor.requires_grad), OrderedDict(),
+            ref,
+            plain.storage_offset(),
+            tuple(plain.shape),
+            tuple(plain.stride()),
+            bool(tensor.requires_grad),
+            OrderedDict(),
         )
 
 
@@ -209,8 +231,12 @@ def _write(obj: Any, file: IO[bytes], folder: str, protocol: int) -> None:
 
 
 def save(
-    obj: Any, f: str | os.PathLike[str] | IO[bytes], pickle_module: Any = pickle, pickle_protocol: int = 2,
-    _use_new_zipfile_serialization: bool = True, _disable_byteorder_record: bool = False,
+    obj: Any,
+    f: str | os.PathLike[str] | IO[bytes],
+    pickle_module: Any = pickle,
+    pickle_protocol: int = 2,
+    _use_new_zipfile_serialization: bool = True,
+    _disable_byteorder_record: bool = False,
 ) -> None:
     """Writes ``obj``, any nesting of tensors and plain Python values, as a ``.pt`` file that PyTorch reads too.
 
@@ -256,7 +282,12 @@ class _StorageType:
 
 
 def _rebuild_tensor(
-    storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any = False, hooks: Any = None,
+    storage: Any,
+    offset: Any,
+    size: Any,
+    stride: Any,
+    requires_grad: Any = False,
+    hooks: Any = None,
     metadata: Any = None,
 ) -> Tensor:
     if not isinstance(storage, _Storage):
@@ -292,7 +323,7 @@ def _fresh(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *args: function(*args)
 
 
-def _allowed(location: Any) -> dict[tuple[str, str], Any]:
+def _allowed() -> dict[tuple[str, str], Any]:
     names: dict[tuple[str, str], Any] = {
         ("collections", "OrderedDict"): OrderedDict,
         ("collections", "Counter"): Counter,
@@ -327,7 +358,7 @@ class _Reader(pickle.Unpickler):
     def __init__(self, file: IO[bytes], read: Callable[[Any], _Storage], **options: Any) -> None:
         super().__init__(file, **options)
         self._read = read
-        self._names = _allowed(None)
+        self._names = _allowed()
 
     def find_class(self, module: str, name: str) -> Any:
         found = self._names.get((module, name), self)
@@ -461,8 +492,13 @@ def _place(location: str, map_location: Any) -> None:
 
 
 def load(
-    f: str | os.PathLike[str] | IO[bytes], map_location: Any = None, pickle_module: Any = None, *,
-    weights_only: bool | None = None, mmap: bool | None = None, **pickle_load_args: Any,
+    f: str | os.PathLike[str] | IO[bytes],
+    map_location: Any = None,
+    pickle_module: Any = None,
+    *,
+    weights_only: bool | None = None,
+    mmap: bool | None = None,
+    **pickle_load_args: Any,
 ) -> Any:
     """Reads what :func:`save` or ``torch.save`` wrote.
 
@@ -490,7 +526,12 @@ def load(
 
 
 def _load(
-    file: IO[bytes], name: str, path: str | None, map_location: Any, weights_only: bool | None, mapped: bool,
+    file: IO[bytes],
+    name: str,
+    path: str | None,
+    map_location: Any,
+    weights_only: bool | None,
+    mapped: bool,
     options: dict[str, Any],
 ) -> Any:
     archive = _Archive(file, name, path, mapped)

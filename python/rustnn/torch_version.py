@@ -43,11 +43,11 @@ class TorchVersion(str):
         a, b = self._pair(other)
         return a >= b
 
-    def __eq__(self, other: Any) -> bool:
+    def __eq__(self, other: object) -> bool:
         if isinstance(other, str) and str.__eq__(self, other):
             return True
         a, b = self._pair(other)
         return a == b
 
-    def __ne__(self, other: Any) -> bool:
+    def __ne__(self, other: object) -> bool:
         return not self == other

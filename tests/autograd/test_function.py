@@ -7,7 +7,6 @@ import weakref
 
 import numpy as np
 import pytest
-
 import rustnn as torch
 from rustnn.autograd import Function, gradcheck, gradgradcheck
 from rustnn.autograd.function import once_differentiable
@@ -103,7 +102,7 @@ def test_several_outputs_and_materialized_gradients():
             return a + b, a - b
 
     x, y = leaf(2), leaf(2)
-    s, d, seven = Two.apply(x, y)
+    s, d, seven = Two.apply(x, y)  # noqa: RUF059
     assert seven == 7
     s.sum().backward()
     assert seen == [(False, False, None)]

@@ -7,7 +7,6 @@ import weakref
 
 import numpy as np
 import pytest
-
 import rustnn as torch
 from rustnn import autograd
 from rustnn.autograd import functional
@@ -271,5 +270,6 @@ def test_vmap() -> None:
     a, b = torch.ones(3, 4), torch.arange(12.0).reshape(3, 4)
     np.testing.assert_allclose(torch.vmap(torch.dot)(a, b).numpy(), b.numpy().sum(1))
     np.testing.assert_allclose(
-        torch.vmap(lambda x, y: x + y, in_dims=(0, None), out_dims=1)(b, torch.ones(4)).numpy(), b.numpy().T + 1
+        torch.vmap(lambda x, y: x + y, in_dims=(0, None), out_dims=1)(b, torch.ones(4)).numpy(),
+        b.numpy().T + 1,
     )

@@ -6,7 +6,6 @@ import collections
 
 import numpy as np
 import pytest
-
 import rustnn
 from rustnn.utils import data
 from rustnn.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset

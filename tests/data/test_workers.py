@@ -12,7 +12,6 @@ import time
 
 import numpy as np
 import pytest
-
 import rustnn
 from rustnn.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, get_worker_info
 
@@ -61,8 +60,7 @@ def test_dtypes_travel():
     def item(i):
         return [rustnn.full((5000,), i, dtype=d) for d in DTYPES]
 
-    DTYPES = [rustnn.float32, rustnn.float64, rustnn.bfloat16, rustnn.float16, rustnn.int64, rustnn.uint8,
-              rustnn.bool]
+    DTYPES = [rustnn.float32, rustnn.float64, rustnn.bfloat16, rustnn.float16, rustnn.int64, rustnn.uint8, rustnn.bool]
     for i, batch in enumerate(DataLoader(Items(item, 3), None, num_workers=1)):
         assert [t.dtype for t in batch] == DTYPES
         assert all(float(t[0]) == (min(i, 1) if t.dtype == rustnn.bool else i) for t in batch)
@@ -260,8 +258,9 @@ def test_interrupt_ends_everything():
         print("go", flush=True)
         for b in DataLoader(Slow(), 1, num_workers=2): print("batch", flush=True)
     """)
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "go\n" and process.stdout.readline() == "batch\n"
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)

@@ -12,14 +12,17 @@ import time
 
 import numpy as np
 import pytest
-
 import rustnn as torch
 
 
 def run(program: str, timeout: float = 120, **kwargs) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(program)],
-        capture_output=True, text=True, timeout=timeout, check=False, **kwargs,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        **kwargs,
     )
 
 
@@ -88,7 +91,7 @@ def test_a_chain_of_200_000_operations_on_a_small_stack() -> None:
 )
 def test_huge_sizes_and_wrong_indices_raise(call: str) -> None:
     with pytest.raises((RuntimeError, MemoryError, ValueError, IndexError, TypeError, OverflowError)):
-        eval(call, {"torch": torch})  # noqa: S307
+        eval(call, {"torch": torch})
 
 
 def test_nested_lists_without_end() -> None:
@@ -117,7 +120,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path) -> None:
         def __reduce__(self):
             raise RuntimeError("can't be saved")
 
-    with pytest.raises(Exception):  # noqa: B017, PT011  (any, as long as the old file survives)
+    with pytest.raises(Exception):  # noqa: B017  (any, as long as the old file survives)
         torch.save({"a": torch.zeros(3), "b": Angry()}, path)
     assert torch.load(path)["a"].tolist() == [1, 1, 1]
     assert os.listdir(tmp_path) == ["state.pt"]
@@ -139,7 +142,7 @@ def test_threads_at_once() -> None:
                 target.add_(1)
                 target[number : number + 10] = number
                 repr(x)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             failures.append(error)
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
@@ -202,7 +205,9 @@ def test_interrupt_stops_a_long_backward() -> None:
         print("usable", flush=True)
         """
     )
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         assert process.stdout is not None
         assert process.stdout.readline().strip() == "ready"

@@ -12,13 +12,11 @@ import zlib
 from typing import Any
 
 import numpy as np
+import rustnn
 import scipy
 import scipy.special
-
-import rustnn
-from rustnn import _C
-
 from ops import references
+from rustnn import _C
 
 try:
     import torch
@@ -27,7 +25,12 @@ except ImportError:  # the comparison with PyTorch is skipped
 
 NUMPY_OF = {"float64": np.float64, "float32": np.float32, "float16": np.float16, "bfloat16": np.float32}
 # (relative, absolute) against an oracle in float64 on the inputs as rounded to the dtype
-TOLERANCE = {"float64": (1e-9, 1e-11), "float32": (5e-5, 2e-5), "float16": (6e-3, 6e-3), "bfloat16": (5e-2, 5e-2)}
+TOLERANCE = {
+    "float64": (1e-9, 1e-11),
+    "float32": (5e-5, 2e-5),
+    "float16": (6e-3, 6e-3),
+    "bfloat16": (5e-2, 5e-2),
+}
 
 
 @dataclasses.dataclass
@@ -107,8 +110,13 @@ def surfaces(row: dict[str, Any]) -> set[str]:
 def function_of(row: dict[str, Any]) -> Any:
     """The callable of a row, from the first surface it has."""
     name, where = row["name"], surfaces(row)
-    homes = [("torch", _C), ("private", _C), ("nn", getattr(_C, "_nn", None)),
-             ("linalg", getattr(_C, "_linalg", None)), ("special", getattr(_C, "_special", None))]
+    homes = [
+        ("torch", _C),
+        ("private", _C),
+        ("nn", getattr(_C, "_nn", None)),
+        ("linalg", getattr(_C, "_linalg", None)),
+        ("special", getattr(_C, "_special", None)),
+    ]
     for surface, home in homes:
         if surface in where and home is not None and hasattr(home, name):
             return getattr(home, name)
@@ -122,7 +130,12 @@ def torch_function_of(row: dict[str, Any]) -> Any:
     if torch is None:
         return None
     name, where = row["name"], surfaces(row)
-    homes = [("torch", torch), ("nn", torch.nn.functional), ("linalg", torch.linalg), ("special", torch.special)]
+    homes = [
+        ("torch", torch),
+        ("nn", torch.nn.functional),
+        ("linalg", torch.linalg),
+        ("special", torch.special),
+    ]
     for surface, home in homes:
         if surface in where and callable(getattr(home, name, None)):
             return getattr(home, name)
@@ -164,11 +177,34 @@ class Maker:
 
     def names(self) -> dict[str, Any]:
         names: dict[str, Any] = {
-            "t": self.t, "pos": self.pos, "unit": self.unit, "i": self.i, "b": self.b,
-            "inf": math.inf, "nan": math.nan, "math": math, "np": np, "torch": rustnn, "rustnn": rustnn,
-            "tensor": _C.tensor, "slice": slice, "none": None, "true": True, "false": False,
+            "t": self.t,
+            "pos": self.pos,
+            "unit": self.unit,
+            "i": self.i,
+            "b": self.b,
+            "inf": math.inf,
+            "nan": math.nan,
+            "math": math,
+            "np": np,
+            "torch": rustnn,
+            "rustnn": rustnn,
+            "tensor": _C.tensor,
+            "slice": slice,
+            "none": None,
+            "true": True,
+            "false": False,
         }
-        for dtype in ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8"):
+        for dtype in (
+            "float64",
+            "float32",
+            "float16",
+            "bfloat16",
+            "int64",
+            "int32",
+            "int16",
+            "int8",
+            "uint8",
+        ):
             names[dtype] = getattr(_C, dtype)
         names["boolean"] = _C.bool
         return names
@@ -178,15 +214,23 @@ def arguments(case: Case, dtype: str = "float64", scale: int = 1) -> tuple[tuple
     """The positional and keyword arguments of a sample."""
     names = Maker(case, dtype, scale).names()
     names["_call"] = lambda *args, **kwargs: (args, kwargs)
-    return eval(f"_call({case.text})", names)  # noqa: S307  (the expression is the registry's own)
+    return eval(f"_call({case.text})", names)
 
 
 def bind(case: Case, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Argument values by parameter name, defaults filled in."""
     bound: dict[str, Any] = {}
     rest = list(args)
-    literals = {"None": None, "True": True, "False": False, "inf": math.inf, "none": None, "true": True,
-                "false": False, "nan": math.nan}
+    literals = {
+        "None": None,
+        "True": True,
+        "False": False,
+        "inf": math.inf,
+        "none": None,
+        "true": True,
+        "false": False,
+        "nan": math.nan,
+    }
     for param in case.params:
         if not param.keyword_only and rest:
             if param.spread and not isinstance(rest[0], (tuple, list)):
@@ -197,7 +241,7 @@ def bind(case: Case, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str,
             bound[param.name] = kwargs[param.name]
         elif param.default is not None:
             try:
-                bound[param.name] = eval(param.default, dict(literals))  # noqa: S307
+                bound[param.name] = eval(param.default, dict(literals))
             except (NameError, SyntaxError):
                 bound[param.name] = param.default
     return bound
@@ -237,15 +281,21 @@ def to_numpy(tensor: Any) -> np.ndarray[Any, Any]:
 def expected(case: Case, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What the row's oracle says."""
     names: dict[str, Any] = {
-        "np": np, "scipy": scipy, "special": scipy.special, "sp": scipy.special, "math": math,
-        "inf": math.inf, "nan": math.nan, "linalg": np.linalg,
+        "np": np,
+        "scipy": scipy,
+        "special": scipy.special,
+        "sp": scipy.special,
+        "math": math,
+        "inf": math.inf,
+        "nan": math.nan,
+        "linalg": np.linalg,
     }
     names.update({k: v for k, v in vars(references).items() if k.startswith("ref_")})
     references.set_pool_dims(next((n for n in (1, 2, 3) if case.name.endswith(f"pool{n}d")), 0))
     # `lambda`s and comprehensions inside an oracle see globals only.
     names.update(map_tensors(bind(case, args, kwargs), to_numpy))
     with np.errstate(all="ignore"):
-        return eval(case.row["oracle"], names)  # noqa: S307
+        return eval(case.row["oracle"], names)
 
 
 def assert_matches(result: Any, wanted: Any, dtype: str, where: str) -> None:
@@ -267,7 +317,9 @@ def assert_matches(result: Any, wanted: Any, dtype: str, where: str) -> None:
     finite = np.abs(want[np.isfinite(want)]) if want.size else want
     largest = float(finite.max()) if finite.size else 0.0
     # Cancellation: an element of a large result may be small, its error is not.
-    np.testing.assert_allclose(got, want, rtol=rtol, atol=atol * max(1.0, largest), err_msg=where, equal_nan=True)
+    np.testing.assert_allclose(
+        got, want, rtol=rtol, atol=atol * max(1.0, largest), err_msg=where, equal_nan=True
+    )
 
 
 def equal_bits(first: Any, second: Any) -> bool:
@@ -303,7 +355,12 @@ def to_torch(value: Any, requires_grad: bool = False) -> Any:
 def is_pointwise(case: Case, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> bool:
     """Whether the result has the broadcast shape of all tensors: what elementwise operations give."""
     tensors = tensors_in([list(args), kwargs])
-    if not tensors or not isinstance(result, _C.Tensor) or "?[]" in case.row["sig"] or "[]" in case.row["sig"]:
+    if (
+        not tensors
+        or not isinstance(result, _C.Tensor)
+        or "?[]" in case.row["sig"]
+        or "[]" in case.row["sig"]
+    ):
         return False
     try:
         shape = np.broadcast_shapes(*(tuple(t.shape) for t in tensors))
@@ -319,4 +376,6 @@ def assert_matches_special(result: Any, wanted: Any, where: str) -> None:
     if got.dtype.kind in "iub" and want.dtype.kind in "iub":
         np.testing.assert_array_equal(got, want, err_msg=where)
         return
-    np.testing.assert_allclose(got, want.astype(np.float64), rtol=1e-9, atol=1e-11, err_msg=where, equal_nan=True)
+    np.testing.assert_allclose(
+        got, want.astype(np.float64), rtol=1e-9, atol=1e-11, err_msg=where, equal_nan=True
+    )

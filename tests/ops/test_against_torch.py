@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from ops import harness as h
 from rustnn import _C
 from rustnn.autograd import grad

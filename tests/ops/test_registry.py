@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 import rustnn
 from ops import harness as h
 from rustnn import _C

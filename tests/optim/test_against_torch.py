@@ -6,7 +6,6 @@ import warnings
 
 import numpy as np
 import pytest
-
 import rustnn
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: nothing to compare with")
@@ -39,8 +38,7 @@ RULES = [
 def problem(lib):
     rng = np.random.default_rng(0)
     params = [
-        lib.tensor(rng.standard_normal(shape).astype("float32"), requires_grad=True)
-        for shape in [(3, 4), (4,), ()]
+        lib.tensor(rng.standard_normal(shape).astype("float32"), requires_grad=True) for shape in [(3, 4), (4,), ()]
     ]
     x = lib.tensor(rng.standard_normal((8, 3)).astype("float32"))
 
@@ -162,17 +160,46 @@ def test_schedules(name, resume):
     assert ours[2].keys() == theirs[2].keys()
 
 
-@pytest.mark.parametrize("name", ["StepLR", "ExponentialLR", "CosineAnnealingLR", "LinearLR", "PolynomialLR",
-                                  "OneCycleLR", "MultiStepLR", "ConstantLR"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "StepLR",
+        "ExponentialLR",
+        "CosineAnnealingLR",
+        "LinearLR",
+        "PolynomialLR",
+        "OneCycleLR",
+        "MultiStepLR",
+        "ConstantLR",
+    ],
+)
 def test_schedule_from_last_epoch(name):
     def run(lib):
         kinds = {
-            "StepLR": (3,), "ExponentialLR": (0.9,), "CosineAnnealingLR": (6,), "LinearLR": (), "PolynomialLR": (9,),
-            "OneCycleLR": (0.5, 20), "MultiStepLR": ([2, 4],), "ConstantLR": (),
+            "StepLR": (3,),
+            "ExponentialLR": (0.9,),
+            "CosineAnnealingLR": (6,),
+            "LinearLR": (),
+            "PolynomialLR": (9,),
+            "OneCycleLR": (0.5, 20),
+            "MultiStepLR": ([2, 4],),
+            "ConstantLR": (),
         }
         p = lib.zeros(1, requires_grad=True)
-        opt = lib.optim.SGD([{"params": [p], "lr": 0.1, "initial_lr": 0.2, "max_lr": 0.5, "min_lr": 0.001,
-                              "max_momentum": 0.9, "base_momentum": 0.8}], momentum=0.9)
+        opt = lib.optim.SGD(
+            [
+                {
+                    "params": [p],
+                    "lr": 0.1,
+                    "initial_lr": 0.2,
+                    "max_lr": 0.5,
+                    "min_lr": 0.001,
+                    "max_momentum": 0.9,
+                    "base_momentum": 0.8,
+                }
+            ],
+            momentum=0.9,
+        )
         s = getattr(lib.optim.lr_scheduler, name)(opt, *kinds[name], last_epoch=2)
         seen = []
         for _ in range(6):
@@ -282,7 +309,7 @@ def test_state_dicts_cross_over():
 
     opt = rustnn.optim.Adam([{"params": params[:1]}, {"params": params[1:]}], lr=1.0)
     opt.load_state_dict(moved(their_opt.state_dict()))
-    their_params, their_loss = theirs, None
+    their_params = theirs
     opt.zero_grad()
     loss().backward()
     for p, q in zip(params, their_params, strict=True):

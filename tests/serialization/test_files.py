@@ -10,7 +10,6 @@ from collections import Counter, OrderedDict
 
 import numpy as np
 import pytest
-
 import rustnn
 from rustnn import interop, nn, serialization
 
@@ -26,10 +25,23 @@ def roundtrip(obj, **options):
 
 def test_nested_state():
     state = {
-        "n": 1, "x": 1.5, "big": 2**80, "s": "text", "b": b"\x00\xff", "none": None, "t": True,
-        "list": [1, [2, (3, 4)]], "set": {1, 2}, "o": OrderedDict(a=1, b=2), "size": rustnn.Size([2, 3]),
-        "dtype": [rustnn.float32, rustnn.bfloat16, rustnn.float32], "device": rustnn.device("cpu"),
-        "c": Counter("aab"), "complex": 1 + 2j, 3: "int key", ("a", 1): "tuple key",
+        "n": 1,
+        "x": 1.5,
+        "big": 2**80,
+        "s": "text",
+        "b": b"\x00\xff",
+        "none": None,
+        "t": True,
+        "list": [1, [2, (3, 4)]],
+        "set": {1, 2},
+        "o": OrderedDict(a=1, b=2),
+        "size": rustnn.Size([2, 3]),
+        "dtype": [rustnn.float32, rustnn.bfloat16, rustnn.float32],
+        "device": rustnn.device("cpu"),
+        "c": Counter("aab"),
+        "complex": 1 + 2j,
+        3: "int key",
+        ("a", 1): "tuple key",
     }
     back = roundtrip(state)
     assert back == state
@@ -136,10 +148,18 @@ def test_code_in_a_file_does_not_run(tmp_path):
     assert not os.path.exists("/tmp/rustnn_was_here")
 
 
-@pytest.mark.parametrize("name", [
-    ("builtins", "eval"), ("builtins", "getattr"), ("rustnn.serialization", "os.system"), ("os", "system"),
-    ("torch", "load"), ("torch._utils", "_rebuild_tensor_v2.__globals__"), ("functools", "partial"),
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        ("builtins", "eval"),
+        ("builtins", "getattr"),
+        ("rustnn.serialization", "os.system"),
+        ("os", "system"),
+        ("torch", "load"),
+        ("torch._utils", "_rebuild_tensor_v2.__globals__"),
+        ("functools", "partial"),
+    ],
+)
 def test_forbidden_names(name):
     data = b"\x80\x04" + b"".join(b"\x8c" + bytes([len(n)]) + n.encode() for n in name) + b"\x93."
     file = io.BytesIO()
@@ -213,15 +233,28 @@ def test_pytorch_files_both_ways(tmp_path):
     def state(lib):
         base = lib.arange(6.0)
         return {
-            "base": base, "t": base.view(2, 3).t(), "p": lib.nn.Parameter(lib.ones(2)), "n": None, "b": b"xx",
-            "size": lib.Size([1, 2]), "dtype": lib.float16, "o": OrderedDict(x=(1, 2.5)), "set": {1},
-            "kinds": [lib.ones(3).to(getattr(lib, d)) for d in DTYPES], "e": lib.zeros(0), "s": lib.tensor(3),
+            "base": base,
+            "t": base.view(2, 3).t(),
+            "p": lib.nn.Parameter(lib.ones(2)),
+            "n": None,
+            "b": b"xx",
+            "size": lib.Size([1, 2]),
+            "dtype": lib.float16,
+            "o": OrderedDict(x=(1, 2.5)),
+            "set": {1},
+            "kinds": [lib.ones(3).to(getattr(lib, d)) for d in DTYPES],
+            "e": lib.zeros(0),
+            "s": lib.tensor(3),
         }
 
     def plain(lib, value):
         if isinstance(value, lib.Tensor):
-            return [str(value.dtype).split(".")[-1], tuple(value.stride()), value.requires_grad,
-                    value.detach().double().tolist()]
+            return [
+                str(value.dtype).split(".")[-1],
+                tuple(value.stride()),
+                value.requires_grad,
+                value.detach().double().tolist(),
+            ]
         if isinstance(value, dict):
             return {k: plain(lib, v) for k, v in value.items()}
         if isinstance(value, (list, tuple)):

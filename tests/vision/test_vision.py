@@ -8,7 +8,6 @@ import struct
 
 import numpy as np
 import pytest
-
 import rustnn
 from rustnn.utils.data import DataLoader, Subset
 from rustnn.vision import datasets, models, transforms, utils
@@ -28,6 +27,7 @@ def offline(monkeypatch, tmp_path):
         raise OSError("no network here")
 
     monkeypatch.setattr(_find, "_fetch", refuse)
+    monkeypatch.setattr(_find, "_unreachable", {})
     monkeypatch.setattr(_find, "pip_wheel", lambda requirement: None)
     return tmp_path
 
@@ -69,8 +69,12 @@ def test_mnist_gives_images_without_transform(offline):
 def test_mnist_in_rustnn_data(offline, monkeypatch):
     folder = offline / "shared" / "mnist"
     folder.mkdir(parents=True)
-    arrays = {"x_train": np.zeros((5, 28, 28), "uint8"), "y_train": np.arange(5, dtype="uint8"),
-              "x_test": np.ones((2, 28, 28), "uint8"), "y_test": np.arange(2, dtype="uint8")}
+    arrays = {
+        "x_train": np.zeros((5, 28, 28), "uint8"),
+        "y_train": np.arange(5, dtype="uint8"),
+        "x_test": np.ones((2, 28, 28), "uint8"),
+        "y_test": np.arange(2, dtype="uint8"),
+    }
     np.savez(folder / "mnist.npz", **arrays)
     monkeypatch.setenv("RUSTNN_DATA", str(offline / "shared"))
     assert len(datasets.MNIST(str(offline / "none"), download=True)) == 5
@@ -194,17 +198,25 @@ def torchvision():
 
 
 CASES = {
-    "Resize": lambda t: t.Resize(13), "Resize2": lambda t: t.Resize((9, 21)), "ResizeMax": lambda t: t.Resize(10, max_size=12),
-    "CenterCrop": lambda t: t.CenterCrop(11), "CenterCropBig": lambda t: t.CenterCrop((30, 17)),
+    "Resize": lambda t: t.Resize(13),
+    "Resize2": lambda t: t.Resize((9, 21)),
+    "ResizeMax": lambda t: t.Resize(10, max_size=12),
+    "CenterCrop": lambda t: t.CenterCrop(11),
+    "CenterCropBig": lambda t: t.CenterCrop((30, 17)),
     "RandomCrop": lambda t: t.RandomCrop(12, padding=4),
     "RandomCropFill": lambda t: t.RandomCrop(12, padding=(1, 2), fill=9, padding_mode="reflect"),
     "RandomCropNeeded": lambda t: t.RandomCrop(30, pad_if_needed=True, padding_mode="edge"),
-    "HFlip": lambda t: t.RandomHorizontalFlip(), "VFlip": lambda t: t.RandomVerticalFlip(0.7),
+    "HFlip": lambda t: t.RandomHorizontalFlip(),
+    "VFlip": lambda t: t.RandomVerticalFlip(0.7),
     "RandomResizedCrop": lambda t: t.RandomResizedCrop(14),
-    "ColorJitter": lambda t: t.ColorJitter(0.4, 0.3, 0.2, 0.1), "Brightness": lambda t: t.ColorJitter(0.4),
-    "Contrast": lambda t: t.ColorJitter(0, 0.4), "Saturation": lambda t: t.ColorJitter(0, 0, 0.4),
-    "Grayscale": lambda t: t.Grayscale(), "Grayscale3": lambda t: t.Grayscale(3),
-    "RandomGrayscale": lambda t: t.RandomGrayscale(0.5), "Pad": lambda t: t.Pad((1, 2, 3, 4), 7),
+    "ColorJitter": lambda t: t.ColorJitter(0.4, 0.3, 0.2, 0.1),
+    "Brightness": lambda t: t.ColorJitter(0.4),
+    "Contrast": lambda t: t.ColorJitter(0, 0.4),
+    "Saturation": lambda t: t.ColorJitter(0, 0, 0.4),
+    "Grayscale": lambda t: t.Grayscale(),
+    "Grayscale3": lambda t: t.Grayscale(3),
+    "RandomGrayscale": lambda t: t.RandomGrayscale(0.5),
+    "Pad": lambda t: t.Pad((1, 2, 3, 4), 7),
     "PadSymmetric": lambda t: t.Pad(3, padding_mode="symmetric"),
     "RandomApply": lambda t: t.RandomApply([t.RandomHorizontalFlip(1.0)], 0.5),
     "RandomChoice": lambda t: t.RandomChoice([t.RandomHorizontalFlip(1.0), t.RandomVerticalFlip(1.0)]),
@@ -212,11 +224,13 @@ CASES = {
     "RandomInvert": lambda t: t.RandomInvert(),
 }
 PIL_ONLY = {
-    "RandomRotation": lambda t: t.RandomRotation(30), "RotationExpand": lambda t: t.RandomRotation((10, 40), expand=True, fill=5),
+    "RandomRotation": lambda t: t.RandomRotation(30),
+    "RotationExpand": lambda t: t.RandomRotation((10, 40), expand=True, fill=5),
     "PILToTensor": lambda t: t.PILToTensor(),
 }
 TENSOR_ONLY = {
-    "RandomErasing": lambda t: t.RandomErasing(0.8), "RandomErasingRandom": lambda t: t.RandomErasing(1.0, value="random"),
+    "RandomErasing": lambda t: t.RandomErasing(0.8),
+    "RandomErasingRandom": lambda t: t.RandomErasing(1.0, value="random"),
     "ConvertImageDtype": lambda t: t.ConvertImageDtype(rustnn.uint8 if t is T else __import__("torch").uint8),
     "Normalize": lambda t: t.Normalize((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)),
     "ToPILImage": lambda t: t.Compose([t.ToPILImage(), t.ToTensor()]),

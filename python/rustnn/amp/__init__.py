@@ -23,7 +23,11 @@ class autocast:
     """Accepted: operations inside keep the dtypes of their inputs."""
 
     def __init__(
-        self, device_type: str = "cpu", dtype: Any = None, enabled: bool = True, cache_enabled: bool | None = None
+        self,
+        device_type: str = "cpu",
+        dtype: Any = None,
+        enabled: bool = True,
+        cache_enabled: bool | None = None,
     ) -> None:
         self.device_type, self.dtype, self.enabled = device_type, dtype, enabled
 
@@ -58,8 +62,13 @@ class GradScaler:
     """Gradients in full precision need no scaling: `scale` gives its argument, `step` steps the optimizer."""
 
     def __init__(
-        self, device: str = "cpu", init_scale: float = 65536.0, growth_factor: float = 2.0,
-        backoff_factor: float = 0.5, growth_interval: int = 2000, enabled: bool = True,
+        self,
+        device: str = "cpu",
+        init_scale: float = 65536.0,
+        growth_factor: float = 2.0,
+        backoff_factor: float = 0.5,
+        growth_interval: int = 2000,
+        enabled: bool = True,
     ) -> None:
         self._growth_factor, self._backoff_factor = growth_factor, backoff_factor
         self._growth_interval = growth_interval

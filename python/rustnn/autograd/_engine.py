@@ -137,7 +137,9 @@ def grad(
     if not only_inputs:
         raise NotImplementedError("autograd.grad accumulates nothing: only_inputs=False is not supported")
     if materialize_grads and allow_unused is False:
-        raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got False.")
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got False."
+        )
     unused_ok = materialize_grads if allow_unused is None else allow_unused
     outs, ins = _as_tuple(outputs), _as_tuple(inputs)
     given = [None] * len(outs) if grad_outputs is None else list(_as_tuple(grad_outputs))
@@ -166,14 +168,14 @@ def _batched(
     """One backward pass for each entry of the leading dimension, results stacked."""
     sizes = {len(g) for g in given if g is not None}
     if len(sizes) != 1:
-        raise RuntimeError(f"is_grads_batched needs one common leading size in grad_outputs, got {sorted(sizes)}")
+        raise RuntimeError(
+            f"is_grads_batched needs one common leading size in grad_outputs, got {sorted(sizes)}"
+        )
     (size,) = sizes
     rows = []
     for i in range(size):
         row = [None if g is None else g[i] for g in given]
         keep = retain_graph or i + 1 < size
-        rows.append(
-            grad(outs, ins, row, keep, create_graph, True, unused_ok, False, materialize)
-        )
+        rows.append(grad(outs, ins, row, keep, create_graph, True, unused_ok, False, materialize))
     columns = zip(*rows, strict=True)
     return tuple(None if column[0] is None else _C.stack(list(column)) for column in columns)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rustnn import _C
 
 __all__ = ["detect_anomaly", "set_detect_anomaly"]
@@ -34,7 +32,7 @@ class detect_anomaly:
         self._before.append((_state["enabled"], _state["check_nan"]))
         _switch(self.mode, self.check_nan)
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         _switch(*self._before.pop())
 
 

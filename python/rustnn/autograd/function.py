@@ -58,7 +58,7 @@ class _Saved:
 class FunctionCtx:
     """What `forward` leaves for `backward`: saved tensors, marks, and any attribute one sets."""
 
-    _owner: ClassVar[type["Function"]]
+    _owner: ClassVar[type[Function]]
 
     def __init__(self) -> None:
         self._to_save: tuple[Any, ...] = ()
@@ -190,7 +190,12 @@ class Function:
 
 
 def _record(
-    cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], places: list[int], output: Any, recording: bool
+    cls: type[Function],
+    ctx: FunctionCtx,
+    args: tuple[Any, ...],
+    places: list[int],
+    output: Any,
+    recording: bool,
 ) -> Any:
     """Ties what `forward` returned to its inputs."""
     single = not isinstance(output, (tuple, list))
@@ -211,7 +216,11 @@ def _record(
     if not recording:
         for i, out in enumerate(outputs):
             # An input handed back is another tensor in PyTorch too.
-            if isinstance(out, _C.Tensor) and _position(out, ctx._dirty) is None and _position(out, inputs) is not None:
+            if (
+                isinstance(out, _C.Tensor)
+                and _position(out, ctx._dirty) is None
+                and _position(out, inputs) is not None
+            ):
                 outputs[i] = out.detach()
         return outputs[0] if single else type(output)(outputs)
 
@@ -299,7 +308,7 @@ def _run_backward(
                 "corresponding forward input was not a Variable"
             )
         if not isinstance(gradient, _C.Tensor):
-            raise RuntimeError(
+            raise RuntimeError(  # noqa: TRY004
                 f"expected Variable or None (got {type(gradient).__name__}) from {name} at position {i + 1}"
             )
     return tuple(given[i] for i in places)

@@ -43,17 +43,28 @@ def _finish(value: Any, create_graph: bool) -> Any:
 
 
 def _grads(
-    outputs: tuple[Any, ...], inputs: tuple[Any, ...], vectors: tuple[Any, ...], create_graph: bool, strict: bool,
-    where: str, keep: bool = True,
+    outputs: tuple[Any, ...],
+    inputs: tuple[Any, ...],
+    vectors: tuple[Any, ...],
+    create_graph: bool,
+    strict: bool,
+    where: str,
+    keep: bool = True,
 ) -> tuple[Any, ...]:
     """The vector–Jacobian product, zeros where an output does not depend on an input."""
     live = [(o, v) for o, v in zip(outputs, vectors, strict=True) if o.requires_grad]
     if not live:
         if strict:
-            raise RuntimeError(f"{where}: the outputs are independent of the inputs. This is not allowed in strict mode.")
+            raise RuntimeError(
+                f"{where}: the outputs are independent of the inputs. This is not allowed in strict mode."
+            )
         return tuple(_C.zeros_like(x) for x in inputs)
     found = grad(
-        tuple(o for o, _ in live), inputs, tuple(v for _, v in live), retain_graph=keep, create_graph=create_graph,
+        tuple(o for o, _ in live),
+        inputs,
+        tuple(v for _, v in live),
+        retain_graph=keep,
+        create_graph=create_graph,
         allow_unused=True,
     )
     if strict:
@@ -66,7 +77,11 @@ def _grads(
 
 
 def jacobian(
-    func: Callable[..., Any], inputs: Any, create_graph: bool = False, strict: bool = False, vectorize: bool = False,
+    func: Callable[..., Any],
+    inputs: Any,
+    create_graph: bool = False,
+    strict: bool = False,
+    vectorize: bool = False,
     strategy: str = "reverse-mode",
 ) -> Any:
     """The Jacobian of `func` at `inputs`.
@@ -97,12 +112,20 @@ def jacobian(
             flat = out.reshape(-1)
             for j in range(flat.numel()):
                 rows.append(
-                    _grads((flat[j],), ins, (_C.ones_like(flat[j].detach()),), create_graph, strict,
-                           f"jacobian (output {i})")
+                    _grads(
+                        (flat[j],),
+                        ins,
+                        (_C.ones_like(flat[j].detach()),),
+                        create_graph,
+                        strict,
+                        f"jacobian (output {i})",
+                    )
                 )
             if rows:
-                columns = [_C.stack(list(c)).view(tuple(out.shape) + tuple(x.shape))
-                           for c, x in zip(zip(*rows, strict=True), ins, strict=True)]
+                columns = [
+                    _C.stack(list(c)).view(tuple(out.shape) + tuple(x.shape))
+                    for c, x in zip(zip(*rows, strict=True), ins, strict=True)
+                ]
             else:
                 columns = [_C.zeros(tuple(out.shape) + tuple(x.shape), dtype=out.dtype) for x in ins]
             blocks.append(_untuple(many_in, tuple(columns)))
@@ -110,7 +133,11 @@ def jacobian(
 
 
 def hessian(
-    func: Callable[..., Any], inputs: Any, create_graph: bool = False, strict: bool = False, vectorize: bool = False,
+    func: Callable[..., Any],
+    inputs: Any,
+    create_graph: bool = False,
+    strict: bool = False,
+    vectorize: bool = False,
     outer_jacobian_strategy: str = "reverse-mode",
 ) -> Any:
     """The Hessian of a function with one scalar output, in the nesting of `jacobian`.
@@ -126,9 +153,11 @@ def hessian(
     def gradient(*args: Any) -> Any:
         out = func(*args)
         if not isinstance(out, _C.Tensor):
-            raise RuntimeError(f"hessian: the function has to give a single Tensor, not {type(out).__name__}")
+            raise RuntimeError(f"hessian: the function has to give a single Tensor, not {type(out).__name__}")  # noqa: TRY004
         if out.numel() != 1:
-            raise RuntimeError(f"hessian: the function has to give one number, not a tensor of shape {list(out.shape)}")
+            raise RuntimeError(
+                f"hessian: the function has to give one number, not a tensor of shape {list(out.shape)}"
+            )
         given = _grads((out,), args, (_C.ones_like(out.detach()),), True, strict, "hessian")
         return given
 
@@ -152,14 +181,18 @@ def vjp(
 def _vectors(v: Any, like: tuple[Any, ...], where: str, what: str) -> tuple[Any, ...]:
     if v is None:
         if len(like) != 1 or like[0].numel() != 1:
-            raise RuntimeError(f"{where}: the vector v can only be left out if there is one {what} with one element")
+            raise RuntimeError(
+                f"{where}: the vector v can only be left out if there is one {what} with one element"
+            )
         return (_C.ones_like(like[0].detach()),)
     _, vectors = _tuple(v, "vector v", where)
     if len(vectors) != len(like):
         raise RuntimeError(f"{where}: v has {len(vectors)} tensors, but there are {len(like)} {what}s")
     for i, (a, b) in enumerate(zip(vectors, like, strict=True)):
         if tuple(a.shape) != tuple(b.shape):
-            raise RuntimeError(f"{where}: v[{i}] has shape {list(a.shape)}, but {what} {i} has {list(b.shape)}")
+            raise RuntimeError(
+                f"{where}: v[{i}] has shape {list(a.shape)}, but {what} {i} has {list(b.shape)}"
+            )
     return vectors
 
 
@@ -178,7 +211,9 @@ def jvp(
     return _finish(_untuple(many_out, outs), create_graph), _finish(_untuple(many_out, found), create_graph)
 
 
-def _second(func: Callable[..., Any], inputs: Any, v: Any, create_graph: bool, strict: bool, where: str) -> Any:
+def _second(
+    func: Callable[..., Any], inputs: Any, v: Any, create_graph: bool, strict: bool, where: str
+) -> Any:
     with enable_grad():
         many_in, ins = _tuple(inputs, "inputs", where)
         ins = _leaves(ins, create_graph)

@@ -15,7 +15,7 @@ __all__ = ["enable_grad", "inference_mode", "no_grad", "set_grad_enabled", "set_
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _wrap_generator(make: Callable[[], "_Mode"], func: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_generator(make: Callable[[], _Mode], func: Callable[..., Any]) -> Callable[..., Any]:
     """A generator function whose every resumption, and only that, runs inside the mode."""
 
     @functools.wraps(func)
@@ -35,7 +35,7 @@ def _wrap_generator(make: Callable[[], "_Mode"], func: Callable[..., Any]) -> Ca
                 with make():
                     generator.close()
                 raise
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001
                 resume = functools.partial(generator.throw, error)
             else:
                 resume = functools.partial(generator.send, sent)
@@ -55,7 +55,7 @@ class _Mode:
     def _restore(self, before: Any) -> None:
         raise NotImplementedError
 
-    def clone(self) -> "_Mode":
+    def clone(self) -> _Mode:
         return type(self)()
 
     def __enter__(self) -> Self:
@@ -129,7 +129,7 @@ class set_grad_enabled(_Mode):
         self._first: Any = _C._set_grad_enabled(self.mode)
         self._fresh = True
 
-    def clone(self) -> "set_grad_enabled":
+    def clone(self) -> set_grad_enabled:
         return type(self)(self.mode)
 
     def __call__(self, func: F) -> F:
@@ -159,7 +159,7 @@ class inference_mode(_Mode):
         super().__init__()
         self.mode = mode
 
-    def clone(self) -> "inference_mode":
+    def clone(self) -> inference_mode:
         return type(self)(self.mode)
 
     def _switch(self) -> Any:
@@ -177,7 +177,7 @@ class set_multithreading_enabled(_Mode):
         super().__init__()
         self.mode = mode
 
-    def clone(self) -> "set_multithreading_enabled":
+    def clone(self) -> set_multithreading_enabled:
         return type(self)(self.mode)
 
     def _switch(self) -> Any:

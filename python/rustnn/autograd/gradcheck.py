@@ -54,9 +54,7 @@ def _numeric(
     return [np.stack(c) if c else np.zeros((0, n)) for c, n in zip(columns, sizes, strict=True)]
 
 
-def _analytic(
-    output: Any, inputs: Sequence[Any], nondet_tol: float
-) -> list[np.ndarray[Any, Any]]:
+def _analytic(output: Any, inputs: Sequence[Any], nondet_tol: float) -> list[np.ndarray[Any, Any]]:
     """For each input, the Jacobian [input elements, output elements] of one output, row by row."""
     size = output.numel()
     result = [np.zeros((x.numel(), size)) for x in inputs]
@@ -78,7 +76,9 @@ def _analytic(
             one = g.detach().numpy().astype(np.float64).reshape(-1)
             two = h.detach().numpy().astype(np.float64).reshape(-1)
             if not np.allclose(one, two, rtol=0, atol=nondet_tol, equal_nan=True):
-                raise GradcheckError(f"Backward is not reentrant: input {i} got different gradients for the same seed")
+                raise GradcheckError(
+                    f"Backward is not reentrant: input {i} got different gradients for the same seed"
+                )
             result[i][:, j] = one
     return result
 
@@ -92,7 +92,9 @@ def _check_undefined(func: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
     zeros = tuple(_C.zeros_like(o.detach()) for o in outs)
     for g in grad(tuple(outs), live, zeros, allow_unused=True):
         if g is not None and bool(np.any(g.detach().numpy() != 0)):
-            raise GradcheckError("backward gives a gradient that is not zero for incoming gradients that are zero")
+            raise GradcheckError(
+                "backward gives a gradient that is not zero for incoming gradients that are zero"
+            )
 
 
 def _explain(i: int, j: int, numeric: np.ndarray[Any, Any], analytic: np.ndarray[Any, Any]) -> str:
@@ -196,7 +198,9 @@ def gradgradcheck(
     if grad_outputs is None:
         rng = np.random.default_rng(0)
         vectors = tuple(
-            _C.from_numpy(rng.uniform(-1, 1, tuple(o.shape)).reshape(tuple(o.shape))).to(o.dtype).requires_grad_()
+            _C.from_numpy(rng.uniform(-1, 1, tuple(o.shape)).reshape(tuple(o.shape)))
+            .to(o.dtype)
+            .requires_grad_()
             for o in outs
         )
     else:
@@ -212,6 +216,12 @@ def gradgradcheck(
         return tuple(g for g in found if g is not None)
 
     return gradcheck(
-        first_derivative, args + vectors, eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception,
-        nondet_tol=nondet_tol, check_undefined_grad=check_undefined_grad,
+        first_derivative,
+        args + vectors,
+        eps=eps,
+        atol=atol,
+        rtol=rtol,
+        raise_exception=raise_exception,
+        nondet_tol=nondet_tol,
+        check_undefined_grad=check_undefined_grad,
     )

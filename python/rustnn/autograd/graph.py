@@ -91,7 +91,9 @@ class GradientEdge(tuple[Any, int]):
 def get_gradient_edge(tensor: Any) -> GradientEdge:
     """Where in the graph the gradient of `tensor` arrives."""
     if not tensor.requires_grad:
-        raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does not require gradients")
+        raise RuntimeError(
+            "It is not possible to get the gradient edge for a Tensor that does not require gradients"
+        )
     return GradientEdge((tensor.grad_fn, getattr(tensor, "output_nr", 0)))
 
 
@@ -110,14 +112,16 @@ class _Handles:
         for handle in self.handles:
             handle.remove()
 
-    def __enter__(self) -> "_Handles":
+    def __enter__(self) -> _Handles:  # noqa: PYI034
         return self
 
     def __exit__(self, *_: object) -> None:
         self.remove()
 
 
-def register_multi_grad_hook(tensors: Sequence[Any], fn: Callable[..., Any], *, mode: str = "all") -> _Handles:
+def register_multi_grad_hook(
+    tensors: Sequence[Any], fn: Callable[..., Any], *, mode: str = "all"
+) -> _Handles:
     """Calls `fn` when the gradients of all `tensors` (or, with `mode="any"`, the first) have been computed."""
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 __all__ = ["emit_nvtx", "profile", "record_function"]
 
-_active: list["profile"] = []
+_active: list[profile] = []
 
 
 class record_function:
@@ -22,7 +22,7 @@ class record_function:
         self._start = time.perf_counter()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         if _active:
             _active[-1]._add(self.name, self._start, time.perf_counter())
 
@@ -40,7 +40,9 @@ class _Table(list[dict[str, Any]]):
         lines = [f"{'Name':<40} {'Calls':>8} {'Total ms':>12} {'Mean ms':>12}"]
         for row in sorted(self, key=lambda r: -r["total"])[:row_limit]:
             mean = row["total"] / max(1, row["count"])
-            lines.append(f"{row['key']:<40} {row['count']:>8} {row['total'] * 1e3:>12.3f} {mean * 1e3:>12.3f}")
+            lines.append(
+                f"{row['key']:<40} {row['count']:>8} {row['total'] * 1e3:>12.3f} {mean * 1e3:>12.3f}"
+            )
         return "\n".join(lines)
 
 
@@ -64,7 +66,7 @@ class profile:
             _active.append(self)
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.enabled:
             _active.remove(self)
 
@@ -86,7 +88,8 @@ class profile:
     def export_chrome_trace(self, path: str) -> None:
         """Writes the regions in the format of chrome://tracing."""
         events = [
-            {"name": n, "ph": "X", "ts": s * 1e6, "dur": (e - s) * 1e6, "pid": 0, "tid": 0} for n, s, e in self.events
+            {"name": n, "ph": "X", "ts": s * 1e6, "dur": (e - s) * 1e6, "pid": 0, "tid": 0}
+            for n, s, e in self.events
         ]
         with open(path, "w", encoding="utf-8") as file:
             json.dump({"traceEvents": events}, file)
@@ -101,5 +104,5 @@ class emit_nvtx:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         return None

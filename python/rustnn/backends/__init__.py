@@ -51,13 +51,26 @@ class _Settings:
 
 
 cudnn = _Backend(
-    "cudnn", False, "Settings of cuDNN: kept, without effect.", enabled=False, benchmark=False, deterministic=True,
-    allow_tf32=False, benchmark_limit=10,
+    "cudnn",
+    False,
+    "Settings of cuDNN: kept, without effect.",
+    enabled=False,
+    benchmark=False,
+    deterministic=True,
+    allow_tf32=False,
+    benchmark_limit=10,
 )
 cuda = _Backend(
-    "cuda", False, "Settings of CUDA: kept, without effect.", matmul=_Settings(),
-    flash_sdp_enabled=lambda: False, mem_efficient_sdp_enabled=lambda: False, math_sdp_enabled=lambda: True,
-    enable_flash_sdp=lambda on: None, enable_mem_efficient_sdp=lambda on: None, enable_math_sdp=lambda on: None,
+    "cuda",
+    False,
+    "Settings of CUDA: kept, without effect.",
+    matmul=_Settings(),
+    flash_sdp_enabled=lambda: False,
+    mem_efficient_sdp_enabled=lambda: False,
+    math_sdp_enabled=lambda: True,
+    enable_flash_sdp=lambda on: None,
+    enable_mem_efficient_sdp=lambda on: None,
+    enable_math_sdp=lambda on: None,
 )
 mps = _Backend("mps", False, "There is no MPS device.", is_macos_or_newer=lambda *version: False)
 mkl = _Backend("mkl", False, "MKL is not used: matrix products are rustnn's own.")

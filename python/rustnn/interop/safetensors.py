@@ -23,9 +23,16 @@ __all__ = ["SafetensorError", "load", "load_file", "safe_open", "save", "save_fi
 
 # dtype here -> name in the file, NumPy type of the bytes
 _KINDS: dict[str, tuple[str, str]] = {
-    "float64": ("F64", "<f8"), "float32": ("F32", "<f4"), "float16": ("F16", "<f2"), "bfloat16": ("BF16", "<i2"),
-    "int64": ("I64", "<i8"), "int32": ("I32", "<i4"), "int16": ("I16", "<i2"), "int8": ("I8", "i1"),
-    "uint8": ("U8", "u1"), "bool": ("BOOL", "?"),
+    "float64": ("F64", "<f8"),
+    "float32": ("F32", "<f4"),
+    "float16": ("F16", "<f2"),
+    "bfloat16": ("BF16", "<i2"),
+    "int64": ("I64", "<i8"),
+    "int32": ("I32", "<i4"),
+    "int16": ("I16", "<i2"),
+    "int8": ("I8", "i1"),
+    "uint8": ("U8", "u1"),
+    "bool": ("BOOL", "?"),
 }
 _BY_NAME = {name: (dtype, kind) for dtype, (name, kind) in _KINDS.items()}
 _NAMES = {getattr(rustnn, dtype): dtype for dtype in _KINDS}
@@ -36,9 +43,7 @@ class SafetensorError(Exception):
     """A file that is not as the format demands, or tensors that can't be written."""
 
 
-def _layout(
-    tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None
-) -> tuple[bytes, list[Tensor]]:
+def _layout(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None) -> tuple[bytes, list[Tensor]]:
     if not isinstance(tensors, Mapping):
         raise ValueError(f"Expected a dict of [str, Tensor] but received {type(tensors)}")
     header: dict[str, Any] = {}
@@ -58,7 +63,9 @@ def _layout(
         tensor = tensors[name]
         end = offset + tensor.numel() * tensor.element_size()
         header[name] = {
-            "dtype": _KINDS[_NAMES[tensor.dtype]][0], "shape": list(tensor.shape), "data_offsets": [offset, end],
+            "dtype": _KINDS[_NAMES[tensor.dtype]][0],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, end],
         }
         offset = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()

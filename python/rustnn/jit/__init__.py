@@ -61,7 +61,7 @@ def annotate(the_type: Any, the_value: Any) -> Any:
     return the_value
 
 
-def isinstance(obj: Any, target_type: Any) -> bool:  # noqa: A001  (PyTorch's name)
+def isinstance(obj: Any, target_type: Any) -> bool:
     import builtins
 
     return builtins.isinstance(obj, target_type)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import multiprocessing as _python
 from collections.abc import Callable
-from multiprocessing import *  # noqa: F403
+from multiprocessing import *
 from typing import Any
 
-__all__ = [*_python.__all__, "get_all_sharing_strategies", "get_sharing_strategy", "set_sharing_strategy", "spawn"]  # type: ignore[attr-defined]
+__all__ = [  # noqa: PLE0604
+    *_python.__all__,
+    "get_all_sharing_strategies",
+    "get_sharing_strategy",
+    "set_sharing_strategy",
+    "spawn",
+]  # type: ignore[attr-defined]
 
 
 def get_all_sharing_strategies() -> set[str]:
@@ -23,7 +29,11 @@ def set_sharing_strategy(new_strategy: str) -> None:
 
 
 def spawn(
-    fn: Callable[..., Any], args: tuple[Any, ...] = (), nprocs: int = 1, join: bool = True, daemon: bool = False,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...] = (),
+    nprocs: int = 1,
+    join: bool = True,
+    daemon: bool = False,
     start_method: str = "spawn",
 ) -> list[Any] | None:
     """Starts `nprocs` processes that call `fn(rank, *args)`, and waits for them.

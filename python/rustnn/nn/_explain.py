@@ -31,7 +31,7 @@ def _from_engine(error: BaseException) -> bool:
 def _describe(module: Any) -> str:
     try:
         extra = module.extra_repr()
-    except Exception:
+    except Exception:  # noqa: BLE001
         extra = ""
     return f"{type(module).__name__}({extra})" if extra and "\n" not in extra else type(module).__name__
 
@@ -76,7 +76,7 @@ def unwind(module: Any, args: tuple[Any, ...], error: Exception) -> None:
             known["last"] = module
             known["path"] = f"{step}.{known['path']}" if known["path"] else step
         _rewrite(error, known)
-    except Exception:
+    except Exception:  # noqa: BLE001
         # Explaining must never hide the error itself.
         return
 
@@ -85,7 +85,10 @@ def _rewrite(error: Exception, known: dict[str, Any]) -> None:
     inner = known["innermost"]
     where = f"{known['path']} ({type(inner).__name__})" if known["path"] else f"({type(inner).__name__})"
     described = _describe(inner)
-    lines = [known["text"], f"  in module {where}" + (f": {described}" if described != type(inner).__name__ else "")]
+    lines = [
+        known["text"],
+        f"  in module {where}" + (f": {described}" if described != type(inner).__name__ else ""),
+    ]
     if known["hint"]:
         lines += ["  " + line for line in known["hint"].split("\n")]
     error.args = ("\n".join(lines),)
@@ -94,7 +97,7 @@ def _rewrite(error: Exception, known: dict[str, Any]) -> None:
 def _shape(value: Any) -> list[int] | None:
     try:
         return [int(n) for n in value.shape]
-    except Exception:
+    except Exception:  # noqa: BLE001
         return None
 
 
@@ -168,7 +171,9 @@ def _conv_hint(module: Any, value: Any, shape: list[int], text: str) -> str | No
         order = ", ".join(str(i) for i in [n, *range(n)])
         return f"The input was {shape}: channels come first. permute({order}) puts them there."
     if len(shape) < n + 1 or len(shape) > n + 2:
-        return f"The input was {shape}; {type(module).__name__} takes (N, C, ...) or (C, ...) with {n} spatial dimensions."
+        return (
+            f"The input was {shape}; {type(module).__name__} takes (N, C, ...) or (C, ...) with {n} spatial dimensions."
+        )
     return _dtype_hint(module, value, text)
 
 

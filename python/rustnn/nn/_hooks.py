@@ -42,7 +42,7 @@ class RemovableHandle:
             if hooks is not None and self.id in hooks:
                 del hooks[self.id]
 
-    def __enter__(self) -> RemovableHandle:
+    def __enter__(self) -> RemovableHandle:  # noqa: PYI034
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -190,7 +190,10 @@ class BackwardHook:
     """
 
     def __init__(
-        self, module: Any, user_hooks: Iterable[Callable[..., Any]], user_pre_hooks: Iterable[Callable[..., Any]]
+        self,
+        module: Any,
+        user_hooks: Iterable[Callable[..., Any]],
+        user_pre_hooks: Iterable[Callable[..., Any]],
     ) -> None:
         self.module = module
         self.hooks = list(user_hooks)

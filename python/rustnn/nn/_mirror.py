@@ -74,7 +74,7 @@ class Members(dict[str, Any]):
             self[name] = default
         return self[name]
 
-    def __ior__(self, other: Any) -> Members:  # type: ignore[override, misc]
+    def __ior__(self, other: Any) -> Members:  # type: ignore[override, misc]  # noqa: PYI034
         self.update(other)
         return self
 

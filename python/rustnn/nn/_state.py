@@ -179,9 +179,7 @@ class StateDictMixin:
                     if (first not in self._modules) if rest else (first not in local):
                         unexpected_keys.append(key)
 
-    def _load_one(
-        self, name: str, key: str, own: Any, given: Any, assign: bool, error_msgs: list[str]
-    ) -> None:
+    def _load_one(self, name: str, key: str, own: Any, given: Any, assign: bool, error_msgs: list[str]) -> None:
         from .parameter import Parameter
 
         own_is_lazy = is_lazy(own)
@@ -206,7 +204,7 @@ class StateDictMixin:
                     setattr(self, name, given)
                 else:
                     own.copy_(given)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             action = "swapping" if assign else "copying"
             error_msgs.append(
                 f'While {action} the parameter named "{key}", whose dimensions in the model are {own.size()} and '
@@ -249,7 +247,11 @@ class StateDictMixin:
             for name, child in module._modules.items():
                 if child is not None:
                     child_prefix = prefix + name + "."
-                    load(child, {k: v for k, v in local_state.items() if k.startswith(child_prefix)}, child_prefix)
+                    load(
+                        child,
+                        {k: v for k, v in local_state.items() if k.startswith(child_prefix)},
+                        child_prefix,
+                    )
             incompatible = _IncompatibleKeys(missing_keys, unexpected_keys)
             for hook in module._load_state_dict_post_hooks.values():
                 if hook(module, incompatible) is not None:

@@ -57,7 +57,7 @@ def _walk_path(root: Any, atoms: list[str]) -> Any:
             raise AttributeError(f"{module._get_name()} has no attribute `{item}`")
         module = getattr(module, item)
         if not isinstance(module, Module):
-            raise AttributeError(f"`{item}` is not an nn.Module")
+            raise AttributeError(f"`{item}` is not an nn.Module")  # noqa: TRY004
     return module
 
 
@@ -165,7 +165,7 @@ class TraverseMixin:
             raise AttributeError(f"{module._get_name()} has no attribute `{name}`")
         param = getattr(module, name)
         if not isinstance(param, Parameter):
-            raise AttributeError(f"`{name}` is not an nn.Parameter")
+            raise AttributeError(f"`{name}` is not an nn.Parameter")  # noqa: TRY004
         return param
 
     def get_buffer(self, target: str) -> Tensor:
@@ -186,8 +186,8 @@ class TraverseMixin:
             raise ValueError("Cannot set the submodule without a target name!")
         atoms = target.split(".")
         if not isinstance(module, Module):
-            raise ValueError(f"`module` is not an nn.Module, found {type(module)}")
-        parent = self if len(atoms) == 1 else _walk_path(self, atoms[:-1])
+            raise ValueError(f"`module` is not an nn.Module, found {type(module)}")  # noqa: TRY004
+        parent: Any = self if len(atoms) == 1 else _walk_path(self, atoms[:-1])
         name = atoms[-1]
         if strict and not hasattr(parent, name):
             raise AttributeError(f"{parent._get_name()} has no attribute `{name}`")
@@ -296,7 +296,7 @@ class TraverseMixin:
     def train(self, mode: bool = True) -> Self:
         """Sets training mode (dropout drops, batch norm uses the batch) on this and all submodules."""
         if not isinstance(mode, bool):
-            raise ValueError("training mode is expected to be boolean")
+            raise ValueError("training mode is expected to be boolean")  # noqa: TRY004
         self.training = mode
         for module in self.children():
             module.train(mode)
@@ -340,5 +340,3 @@ class TraverseMixin:
         replica.__dict__["_modules"] = Members(replica, self._modules.items())
         replica.__dict__["_is_replica"] = True
         return replica
-
-

@@ -18,7 +18,9 @@ from ._functional import loss as _loss
 from ._functional import norm as _norm
 from ._functional import pooling as _pooling
 from ._functional import sampling as _sampling
-_Function = Callable[..., Any]
+
+_Function = Callable[..., Tensor]
+_Several = Callable[..., Any]  # one tensor or a tuple, as the arguments say
 
 # Kernels: products, convolutions, windows, tables.
 avg_pool1d: _Function = native("avg_pool1d")
@@ -33,9 +35,9 @@ conv_transpose3d: _Function = native("conv_transpose3d")
 ctc_loss: _Function = native("ctc_loss")
 embedding: _Function = native("embedding")
 linear: _Function = native("linear")
-max_pool1d: _Function = native("max_pool1d")
-max_pool2d: _Function = native("max_pool2d")
-max_pool3d: _Function = native("max_pool3d")
+max_pool1d: _Several = native("max_pool1d")
+max_pool2d: _Several = native("max_pool2d")
+max_pool3d: _Several = native("max_pool3d")
 
 # Activation.
 celu: _Function = native("celu", _activation.celu)
@@ -68,8 +70,10 @@ tanhshrink: _Function = native("tanhshrink", _activation.tanhshrink)
 threshold: _Function = native("threshold", _activation.threshold)
 
 # Attention.
-multi_head_attention_forward: _Function = native("multi_head_attention_forward", _attention.multi_head_attention_forward)
-scaled_dot_product_attention: _Function = native("scaled_dot_product_attention", _attention.scaled_dot_product_attention)
+multi_head_attention_forward: _Several = native("multi_head_attention_forward", _attention.multi_head_attention_forward)
+scaled_dot_product_attention: _Function = native(
+    "scaled_dot_product_attention", _attention.scaled_dot_product_attention
+)
 
 # Distance.
 cosine_similarity: _Function = native("cosine_similarity", _distance.cosine_similarity)
@@ -80,7 +84,9 @@ pdist: _Function = native("pdist", _distance.pdist)
 
 # Loss.
 binary_cross_entropy: _Function = native("binary_cross_entropy", _loss.binary_cross_entropy)
-binary_cross_entropy_with_logits: _Function = native("binary_cross_entropy_with_logits", _loss.binary_cross_entropy_with_logits)
+binary_cross_entropy_with_logits: _Function = native(
+    "binary_cross_entropy_with_logits", _loss.binary_cross_entropy_with_logits
+)
 cosine_embedding_loss: _Function = native("cosine_embedding_loss", _loss.cosine_embedding_loss)
 cross_entropy: _Function = native("cross_entropy", _loss.cross_entropy)
 gaussian_nll_loss: _Function = native("gaussian_nll_loss", _loss.gaussian_nll_loss)
@@ -98,7 +104,9 @@ poisson_nll_loss: _Function = native("poisson_nll_loss", _loss.poisson_nll_loss)
 smooth_l1_loss: _Function = native("smooth_l1_loss", _loss.smooth_l1_loss)
 soft_margin_loss: _Function = native("soft_margin_loss", _loss.soft_margin_loss)
 triplet_margin_loss: _Function = native("triplet_margin_loss", _loss.triplet_margin_loss)
-triplet_margin_with_distance_loss: _Function = native("triplet_margin_with_distance_loss", _loss.triplet_margin_with_distance_loss)
+triplet_margin_with_distance_loss: _Function = native(
+    "triplet_margin_with_distance_loss", _loss.triplet_margin_with_distance_loss
+)
 
 # Norm.
 alpha_dropout: _Function = native("alpha_dropout", _norm.alpha_dropout)
@@ -119,13 +127,13 @@ rms_norm: _Function = native("rms_norm", _norm.rms_norm)
 adaptive_avg_pool1d: _Function = native("adaptive_avg_pool1d", _pooling.adaptive_avg_pool1d)
 adaptive_avg_pool2d: _Function = native("adaptive_avg_pool2d", _pooling.adaptive_avg_pool2d)
 adaptive_avg_pool3d: _Function = native("adaptive_avg_pool3d", _pooling.adaptive_avg_pool3d)
-adaptive_max_pool1d: _Function = native("adaptive_max_pool1d", _pooling.adaptive_max_pool1d)
-adaptive_max_pool2d: _Function = native("adaptive_max_pool2d", _pooling.adaptive_max_pool2d)
-adaptive_max_pool3d: _Function = native("adaptive_max_pool3d", _pooling.adaptive_max_pool3d)
+adaptive_max_pool1d: _Several = native("adaptive_max_pool1d", _pooling.adaptive_max_pool1d)
+adaptive_max_pool2d: _Several = native("adaptive_max_pool2d", _pooling.adaptive_max_pool2d)
+adaptive_max_pool3d: _Several = native("adaptive_max_pool3d", _pooling.adaptive_max_pool3d)
 bilinear: _Function = native("bilinear", _pooling.bilinear)
 conv_tbc: _Function = native("conv_tbc", _pooling.conv_tbc)
-fractional_max_pool2d: _Function = native("fractional_max_pool2d", _pooling.fractional_max_pool2d)
-fractional_max_pool3d: _Function = native("fractional_max_pool3d", _pooling.fractional_max_pool3d)
+fractional_max_pool2d: _Several = native("fractional_max_pool2d", _pooling.fractional_max_pool2d)
+fractional_max_pool3d: _Several = native("fractional_max_pool3d", _pooling.fractional_max_pool3d)
 lp_pool1d: _Function = native("lp_pool1d", _pooling.lp_pool1d)
 lp_pool2d: _Function = native("lp_pool2d", _pooling.lp_pool2d)
 lp_pool3d: _Function = native("lp_pool3d", _pooling.lp_pool3d)
@@ -154,42 +162,42 @@ _canonical_mask = _attention._canonical_mask
 
 def relu_(input: Tensor) -> Tensor:
     """In-place :func:`relu`."""
-    return relu(input, inplace=True)  # type: ignore[no-any-return]
+    return relu(input, inplace=True)
 
 
 def elu_(input: Tensor, alpha: float = 1.0) -> Tensor:
     """In-place :func:`elu`."""
-    return elu(input, alpha, inplace=True)  # type: ignore[no-any-return]
+    return elu(input, alpha, inplace=True)
 
 
 def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
     """In-place :func:`celu`."""
-    return celu(input, alpha, inplace=True)  # type: ignore[no-any-return]
+    return celu(input, alpha, inplace=True)
 
 
 def selu_(input: Tensor) -> Tensor:
     """In-place :func:`selu`."""
-    return selu(input, inplace=True)  # type: ignore[no-any-return]
+    return selu(input, inplace=True)
 
 
 def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """In-place :func:`leaky_relu`."""
-    return leaky_relu(input, negative_slope, inplace=True)  # type: ignore[no-any-return]
+    return leaky_relu(input, negative_slope, inplace=True)
 
 
 def hardtanh_(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """In-place :func:`hardtanh`."""
-    return hardtanh(input, min_val, max_val, inplace=True)  # type: ignore[no-any-return]
+    return hardtanh(input, min_val, max_val, inplace=True)
 
 
 def rrelu_(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False) -> Tensor:
     """In-place :func:`rrelu`."""
-    return rrelu(input, lower, upper, training, inplace=True)  # type: ignore[no-any-return]
+    return rrelu(input, lower, upper, training, inplace=True)
 
 
 def threshold_(input: Tensor, threshold_: float, value: float) -> Tensor:
     """In-place :func:`threshold`."""
-    return threshold(input, threshold_, value, inplace=True)  # type: ignore[no-any-return]
+    return threshold(input, threshold_, value, inplace=True)
 
 
 # Names for the forms of max pooling that always give indices, and old names of upsampling.
@@ -230,12 +238,12 @@ def adaptive_max_pool3d_with_indices(input: Tensor, output_size: Any, return_ind
 
 def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
     """Old name of ``interpolate(mode="nearest")``."""
-    return interpolate(input, size, scale_factor, mode="nearest")  # type: ignore[no-any-return]
+    return interpolate(input, size, scale_factor, mode="nearest")
 
 
 def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
     """Old name of ``interpolate(mode="bilinear", align_corners=True)``."""
-    return interpolate(input, size, scale_factor, mode="bilinear", align_corners=True)  # type: ignore[no-any-return]
+    return interpolate(input, size, scale_factor, mode="bilinear", align_corners=True)
 
 
 native_channel_shuffle = channel_shuffle

@@ -126,7 +126,12 @@ def _no_grad_trunc_normal_(
 
 
 def trunc_normal_(
-    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Any = None,
 ) -> Tensor:
     """Fills with draws from N(mean, std²) that lie in [a, b]."""
     return _no_grad_trunc_normal_(tensor, mean, std, a, b, generator)
@@ -213,7 +218,11 @@ def _nothing_to_fill(tensor: Tensor) -> bool:
 
 
 def kaiming_uniform_(
-    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Any = None,
 ) -> Tensor:
     """He's: U(±gain·√(3/fan)), the gain of ``nonlinearity`` with slope ``a``."""
     if _nothing_to_fill(tensor):
@@ -225,7 +234,11 @@ def kaiming_uniform_(
 
 
 def kaiming_normal_(
-    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Any = None,
 ) -> Tensor:
     """He's: N(0, gain²/fan)."""
     if _nothing_to_fill(tensor):
@@ -276,7 +289,9 @@ def _make_deprecate(method: Callable[..., Any]) -> Callable[..., Any]:
 
     def deprecated_init(*args: Any, **kwargs: Any) -> Any:
         warnings.warn(
-            f"`nn.init.{old_name}` is now deprecated in favor of `nn.init.{new_name}`.", FutureWarning, stacklevel=2
+            f"`nn.init.{old_name}` is now deprecated in favor of `nn.init.{new_name}`.",
+            FutureWarning,
+            stacklevel=2,
         )
         return method(*args, **kwargs)
 

@@ -223,7 +223,7 @@ class Module(StateDictMixin, TraverseMixin):
                     changed = self._run_forward_hook(hook_id, hook, args, kwargs, result)
                     if changed is not None:
                         result = changed
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001
                     warnings.warn(
                         f"module forward hook with ``always_call=True`` raised an exception "
                         f"that was silenced as another error was raised in forward: {error}",
@@ -232,7 +232,12 @@ class Module(StateDictMixin, TraverseMixin):
             raise
 
     def _run_forward_hook(
-        self, hook_id: int, hook: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+        self,
+        hook_id: int,
+        hook: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        result: Any,
     ) -> Any:
         if hook_id in self._forward_hooks_with_kwargs or hook_id in GLOBAL.forward_with_kwargs:
             return hook(self, args, kwargs, result)
@@ -336,16 +341,14 @@ class Module(StateDictMixin, TraverseMixin):
             if name in params:
                 if value is not None:
                     raise TypeError(
-                        f"cannot assign '{typename(value)}' as parameter '{name}' "
-                        "(torch.nn.Parameter or None expected)"
+                        f"cannot assign '{typename(value)}' as parameter '{name}' (torch.nn.Parameter or None expected)"
                     )
                 self.register_parameter(name, value)
                 return
             if name in self._modules:
                 if value is not None:
                     raise TypeError(
-                        f"cannot assign '{typename(value)}' as child module '{name}' "
-                        "(torch.nn.Module or None expected)"
+                        f"cannot assign '{typename(value)}' as child module '{name}' (torch.nn.Module or None expected)"
                     )
                 for hook in GLOBAL.module_registration.values():
                     changed = hook(self, name, value)
@@ -354,7 +357,7 @@ class Module(StateDictMixin, TraverseMixin):
                 self._modules[name] = space[name] = value
                 return
             buffers = self._buffers
-            is_buffer = isinstance(value, Buffer)
+            is_buffer = value is not None and isinstance(value, Buffer)
             if is_buffer or name in buffers:
                 if value is not None and not isinstance(value, Tensor):
                     raise TypeError(
@@ -363,7 +366,7 @@ class Module(StateDictMixin, TraverseMixin):
                     )
                 if is_buffer and name not in buffers:
                     self._forget(name, "_modules")
-                    self.register_buffer(name, value, value.persistent)
+                    self.register_buffer(name, value, bool(getattr(value, "persistent", True)))
                     return
                 for hook in GLOBAL.buffer_registration.values():
                     changed = hook(self, name, value)

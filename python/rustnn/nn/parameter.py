@@ -36,19 +36,21 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         self.scale = nn.Parameter(rustnn.ones(3))
     """
 
-    def __new__(cls, data: Any = None, requires_grad: bool = True) -> Parameter:
+    def __new__(cls, data: Any = None, requires_grad: bool = True) -> Any:  # noqa: PYI034
         if data is None:
             data = _C.empty(0)
         if type(data) is Tensor or type(data) is Parameter or isinstance(data, Parameter):
             return make_subclass(cls, data, requires_grad)  # type: ignore[no-any-return]
         if not isinstance(data, Tensor):
-            raise TypeError(f"Parameter data must be a Tensor, not {type(data).__name__}: wrap it in rustnn.tensor(...)")
+            raise TypeError(
+                f"Parameter data must be a Tensor, not {type(data).__name__}: wrap it in rustnn.tensor(...)"
+            )
         # A user's subclass of Tensor keeps its class and is marked instead.
-        kept = data.detach().requires_grad_(requires_grad)
+        kept: Any = data.detach().requires_grad_(requires_grad)
         if type(kept) is not type(data):
             return make_subclass(cls, data, requires_grad)  # type: ignore[no-any-return]
         kept._is_param = True
-        return kept  # type: ignore[no-any-return]
+        return kept
 
     def __init__(self, data: Any = None, requires_grad: bool = True) -> None:
         # Everything is done in __new__; this keeps object.__init__ from seeing the arguments.

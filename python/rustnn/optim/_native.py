@@ -22,6 +22,15 @@ def _kernel(name: str) -> Callable[..., Any] | None:
     return found
 
 
+def _run(kernel: Callable[..., Any], *args: Any) -> None:
+    """Calls a kernel with gradients off, which is what lets it write to parameters."""
+    before = _C._set_grad_enabled(False)
+    try:
+        kernel(*args)
+    finally:
+        _C._set_grad_enabled(before)
+
+
 _sgd = _kernel("_sgd_step")
 _adam = _kernel("_adam_step")
 _rmsprop = _kernel("_rmsprop_step")
@@ -29,12 +38,21 @@ _adagrad = _kernel("_adagrad_step")
 
 
 def sgd_step(
-    params: Tensors, grads: Tensors, bufs: Tensors, lr: float, momentum: float, dampening: float,
-    weight_decay: float, nesterov: bool, maximize: bool, first: bool, differentiable: bool = False,
+    params: Tensors,
+    grads: Tensors,
+    bufs: Tensors,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool,
+    first: bool,
+    differentiable: bool = False,
 ) -> None:
     """One SGD update. ``bufs`` is empty without momentum; with ``first`` they are written, not read."""
     if _sgd is not None and not differentiable:
-        _sgd(params, grads, bufs, lr, momentum, dampening, weight_decay, nesterov, maximize, first)
+        _run(_sgd, params, grads, bufs, lr, momentum, dampening, weight_decay, nesterov, maximize, first)
         return
     with rustnn.set_grad_enabled(differentiable):
         for i, p in enumerate(params):
@@ -52,17 +70,44 @@ def sgd_step(
 
 
 def adam_step(
-    params: Tensors, grads: Tensors, exp_avgs: Tensors, exp_avg_sqs: Tensors, max_exp_avg_sqs: Tensors,
-    steps: Tensors, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float,
-    amsgrad: bool, maximize: bool, decoupled: bool, differentiable: bool = False,
+    params: Tensors,
+    grads: Tensors,
+    exp_avgs: Tensors,
+    exp_avg_sqs: Tensors,
+    max_exp_avg_sqs: Tensors,
+    steps: Tensors,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    amsgrad: bool,
+    maximize: bool,
+    decoupled: bool,
+    differentiable: bool = False,
 ) -> None:
     """One Adam or (``decoupled``) AdamW update, which also counts up ``steps``.
 
     ``max_exp_avg_sqs`` is empty without ``amsgrad``.
     """
     if _adam is not None and not differentiable:
-        _adam(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps, lr, beta1, beta2, eps,
-              weight_decay, amsgrad, maximize, decoupled)
+        _run(
+            _adam,
+            params,
+            grads,
+            exp_avgs,
+            exp_avg_sqs,
+            max_exp_avg_sqs,
+            steps,
+            lr,
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+            amsgrad,
+            maximize,
+            decoupled,
+        )
         return
     with rustnn.set_grad_enabled(differentiable):
         for i, p in enumerate(params):
@@ -89,14 +134,39 @@ def adam_step(
 
 
 def rmsprop_step(
-    params: Tensors, grads: Tensors, square_avgs: Tensors, grad_avgs: Tensors, bufs: Tensors, steps: Tensors,
-    lr: float, alpha: float, eps: float, weight_decay: float, momentum: float, centered: bool,
-    maximize: bool, differentiable: bool = False,
+    params: Tensors,
+    grads: Tensors,
+    square_avgs: Tensors,
+    grad_avgs: Tensors,
+    bufs: Tensors,
+    steps: Tensors,
+    lr: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+    momentum: float,
+    centered: bool,
+    maximize: bool,
+    differentiable: bool = False,
 ) -> None:
     """One RMSprop update. ``grad_avgs`` is empty unless ``centered``, ``bufs`` without momentum."""
     if _rmsprop is not None and not differentiable:
-        _rmsprop(params, grads, square_avgs, grad_avgs, bufs, steps, lr, alpha, eps, weight_decay, momentum,
-                 centered, maximize)
+        _run(
+            _rmsprop,
+            params,
+            grads,
+            square_avgs,
+            grad_avgs,
+            bufs,
+            steps,
+            lr,
+            alpha,
+            eps,
+            weight_decay,
+            momentum,
+            centered,
+            maximize,
+        )
         return
     with rustnn.set_grad_enabled(differentiable):
         for i, p in enumerate(params):
@@ -122,12 +192,20 @@ def rmsprop_step(
 
 
 def adagrad_step(
-    params: Tensors, grads: Tensors, sums: Tensors, steps: Tensors, lr: float, lr_decay: float,
-    weight_decay: float, eps: float, maximize: bool, differentiable: bool = False,
+    params: Tensors,
+    grads: Tensors,
+    sums: Tensors,
+    steps: Tensors,
+    lr: float,
+    lr_decay: float,
+    weight_decay: float,
+    eps: float,
+    maximize: bool,
+    differentiable: bool = False,
 ) -> None:
     """One Adagrad update."""
     if _adagrad is not None and not differentiable:
-        _adagrad(params, grads, sums, steps, lr, lr_decay, weight_decay, eps, maximize)
+        _run(_adagrad, params, grads, sums, steps, lr, lr_decay, weight_decay, eps, maximize)
         return
     with rustnn.set_grad_enabled(differentiable):
         for i, p in enumerate(params):

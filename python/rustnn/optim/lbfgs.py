@@ -39,7 +39,11 @@ def _cubic_minimum(a: _Point, b: _Point, bounds: tuple[Any, Any] | None = None) 
 
 
 def _strong_wolfe(
-    evaluate: Callable[[Any], _Point], start: _Point, t: Any, largest: Any, max_evals: int = 25,
+    evaluate: Callable[[Any], _Point],
+    start: _Point,
+    t: Any,
+    largest: Any,
+    max_evals: int = 25,
     tolerance: float = 1e-9,
 ) -> tuple[_Point, int]:
     """The step that meets the strong Wolfe conditions, or the best one seen, and how many it tried."""
@@ -121,17 +125,32 @@ class LBFGS(Optimizer):
     """
 
     def __init__(
-        self, params: ParamsT, lr: float | Tensor = 1, max_iter: int = 20, max_eval: int | None = None,
-        tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100,
-        line_search_fn: str | None = None, *, maximize: bool = False,
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1,
+        max_iter: int = 20,
+        max_eval: int | None = None,
+        tolerance_grad: float = 1e-7,
+        tolerance_change: float = 1e-9,
+        history_size: int = 100,
+        line_search_fn: str | None = None,
+        *,
+        maximize: bool = False,
     ) -> None:
         check_lr(lr)
-        super().__init__(params, {
-            "lr": lr, "max_iter": max_iter,
-            "max_eval": max_iter * 5 // 4 if max_eval is None else max_eval,
-            "tolerance_grad": tolerance_grad, "tolerance_change": tolerance_change,
-            "history_size": history_size, "line_search_fn": line_search_fn, "maximize": maximize,
-        })
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "max_iter": max_iter,
+                "max_eval": max_iter * 5 // 4 if max_eval is None else max_eval,
+                "tolerance_grad": tolerance_grad,
+                "tolerance_change": tolerance_change,
+                "history_size": history_size,
+                "line_search_fn": line_search_fn,
+                "maximize": maximize,
+            },
+        )
         if len(self.param_groups) != 1:
             raise ValueError("LBFGS doesn't support per-parameter options (parameter groups)")
 
@@ -141,10 +160,7 @@ class LBFGS(Optimizer):
         return params
 
     def _flat_grad(self) -> Tensor:
-        parts = [
-            rustnn.zeros(p.numel(), dtype=p.dtype) if p.grad is None else p.grad.reshape(-1)
-            for p in self._params
-        ]
+        parts = [rustnn.zeros(p.numel(), dtype=p.dtype) if p.grad is None else p.grad.reshape(-1) for p in self._params]
         flat = rustnn.cat(parts, 0)
         return -flat if self.param_groups[0]["maximize"] else flat
 

@@ -164,7 +164,7 @@ class Optimizer:
         # Once per class, at its first instance, so that a subclass written by a user gets hooks too.
         cls = type(self)
         if not getattr(cls.step, "hooked", False):
-            setattr(cls, "step", _hooked(cls.step))
+            cls.step = _hooked(cls.step)
 
     # -- pickling and printing ---------------------------------------------------------------------
     def __getstate__(self) -> dict[str, Any]:
@@ -195,9 +195,7 @@ class Optimizer:
         """``hook(optimizer, args, kwargs)`` runs after each step."""
         return self._optimizer_step_post_hooks.add(hook)
 
-    def register_state_dict_pre_hook(
-        self, hook: Callable[[Optimizer], None], prepend: bool = False
-    ) -> RemovableHandle:
+    def register_state_dict_pre_hook(self, hook: Callable[[Optimizer], None], prepend: bool = False) -> RemovableHandle:
         """``hook(optimizer)`` runs before :meth:`state_dict`."""
         return self._optimizer_state_dict_pre_hooks.add(hook, prepend)
 
@@ -230,9 +228,7 @@ class Optimizer:
             packed = {key: value for key, value in group.items() if key != "params"}
             packed["params"] = [number.setdefault(id(p), len(number)) for p in group["params"]]
             groups.append(packed)
-        state = {
-            (number[id(key)] if isinstance(key, Tensor) else key): value for key, value in self.state.items()
-        }
+        state = {(number[id(key)] if isinstance(key, Tensor) else key): value for key, value in self.state.items()}
         result: StateDict = {"state": state, "param_groups": groups}
         for hook in self._optimizer_state_dict_post_hooks.values():
             changed = hook(self, result)
@@ -311,23 +307,17 @@ class Optimizer:
         tensors = [e[1] if isinstance(e, tuple) else e for e in entries]
         if names:
             if len(names) != len(tensors):
-                raise ValueError(
-                    "all optimizer params should be with/without names. Some param names are missing"
-                )
+                raise ValueError("all optimizer params should be with/without names. Some param names are missing")
             param_group["param_names"] = names
         param_group["params"] = tensors
         for p in tensors:
             if not isinstance(p, Tensor):
-                raise TypeError(
-                    f"optimizer can only optimize Tensors, but one of the params is {_type_name(p)}"
-                )
+                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {_type_name(p)}")
             if not (self.defaults.get("differentiable") or p.is_leaf or p.retains_grad):
                 raise ValueError("can't optimize a non-leaf Tensor")
         for name, default in self.defaults.items():
             if default is required and name not in param_group:
-                raise ValueError(
-                    f"parameter group didn't specify a value of required optimization parameter {name}"
-                )
+                raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
             param_group.setdefault(name, default)
         ids = {id(p) for p in tensors}
         if len(ids) != len(tensors):
@@ -387,9 +377,7 @@ def run_closure(closure: Closure) -> Any:
         return closure()
 
 
-def check_options(
-    name: str, foreach: bool | None, fused: bool | None = None, differentiable: bool = False
-) -> None:
+def check_options(name: str, foreach: bool | None, fused: bool | None = None, differentiable: bool = False) -> None:
     """Refuses the combinations of implementation options that PyTorch refuses.
 
     ``foreach``, ``fused`` and ``capturable`` choose among PyTorch's implementations; here there is one, so
@@ -435,6 +423,6 @@ def _cast(param: Tensor, value: Any, key: str | None) -> Any:
 
 def _type_name(value: object) -> str:
     cls = type(value)
-    return cls.__qualname__ if cls.__module__ in ("builtins", "__builtin__") else (
-        f"{cls.__module__}.{cls.__qualname__}"
+    return (
+        cls.__qualname__ if cls.__module__ in ("builtins", "__builtin__") else (f"{cls.__module__}.{cls.__qualname__}")
     )

@@ -32,9 +32,18 @@ class RMSprop(Optimizer):
     """
 
     def __init__(
-        self, params: ParamsT, lr: float | Tensor = 1e-2, alpha: float = 0.99, eps: float = 1e-8,
-        weight_decay: float = 0, momentum: float = 0, centered: bool = False, capturable: bool = False,
-        foreach: bool | None = None, maximize: bool = False, differentiable: bool = False,
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum: float = 0,
+        centered: bool = False,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
     ) -> None:
         check_lr(lr)
         check_range("epsilon value", eps)
@@ -42,8 +51,15 @@ class RMSprop(Optimizer):
         check_range("weight_decay value", weight_decay)
         check_range("alpha value", alpha)
         defaults = {
-            "lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered,
-            "weight_decay": weight_decay, "capturable": capturable, "foreach": foreach, "maximize": maximize,
+            "lr": lr,
+            "momentum": momentum,
+            "alpha": alpha,
+            "eps": eps,
+            "centered": centered,
+            "weight_decay": weight_decay,
+            "capturable": capturable,
+            "foreach": foreach,
+            "maximize": maximize,
             "differentiable": differentiable,
         }
         super().__init__(params, defaults)
@@ -52,8 +68,12 @@ class RMSprop(Optimizer):
         super().__setstate__(state)
         for group in self.param_groups:
             for name, value in (
-                ("momentum", 0), ("centered", False), ("foreach", None), ("maximize", False),
-                ("differentiable", False), ("capturable", False),
+                ("momentum", 0),
+                ("centered", False),
+                ("foreach", None),
+                ("maximize", False),
+                ("differentiable", False),
+                ("capturable", False),
             ):
                 group.setdefault(name, value)
             as_step_tensors(self.state, group)
@@ -76,11 +96,20 @@ class RMSprop(Optimizer):
                     if centered:
                         row["grad_avg"] = rustnn.zeros_like(p)
             _native.rmsprop_step(
-                params, grads, [row["square_avg"] for row in rows],
+                params,
+                grads,
+                [row["square_avg"] for row in rows],
                 [row["grad_avg"] for row in rows] if centered else [],
                 [row["momentum_buffer"] for row in rows] if momentum > 0 else [],
-                [row["step"] for row in rows], to_scalar(group["lr"]), group["alpha"], group["eps"],
-                group["weight_decay"], momentum, centered, group["maximize"], group["differentiable"],
+                [row["step"] for row in rows],
+                to_scalar(group["lr"]),
+                group["alpha"],
+                group["eps"],
+                group["weight_decay"],
+                momentum,
+                centered,
+                group["maximize"],
+                group["differentiable"],
             )
         return loss
 
@@ -92,9 +121,18 @@ class Adagrad(Optimizer):
     """
 
     def __init__(
-        self, params: ParamsT, lr: float | Tensor = 1e-2, lr_decay: float = 0, weight_decay: float = 0,
-        initial_accumulator_value: float = 0, eps: float = 1e-10, foreach: bool | None = None, *,
-        maximize: bool = False, differentiable: bool = False, fused: bool | None = None,
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-2,
+        lr_decay: float = 0,
+        weight_decay: float = 0,
+        initial_accumulator_value: float = 0,
+        eps: float = 1e-10,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
     ) -> None:
         check_lr(lr)
         check_range("lr_decay value", lr_decay)
@@ -102,9 +140,15 @@ class Adagrad(Optimizer):
         check_range("initial_accumulator_value value", initial_accumulator_value)
         check_range("epsilon value", eps)
         defaults = {
-            "lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay,
-            "initial_accumulator_value": initial_accumulator_value, "foreach": foreach, "maximize": maximize,
-            "differentiable": differentiable, "fused": fused,
+            "lr": lr,
+            "lr_decay": lr_decay,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "initial_accumulator_value": initial_accumulator_value,
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+            "fused": fused,
         }
         super().__init__(params, defaults)
         check_options("Adagrad", foreach, fused, differentiable)
@@ -123,7 +167,10 @@ class Adagrad(Optimizer):
         super().__setstate__(state)
         for group in self.param_groups:
             for name, value in (
-                ("foreach", None), ("maximize", False), ("differentiable", False), ("fused", None),
+                ("foreach", None),
+                ("maximize", False),
+                ("differentiable", False),
+                ("fused", None),
             ):
                 group.setdefault(name, value)
             as_step_tensors(self.state, group)
@@ -140,8 +187,15 @@ class Adagrad(Optimizer):
                 continue
             rows = self._rows(index, params)
             _native.adagrad_step(
-                params, grads, [row["sum"] for row in rows], [row["step"] for row in rows],
-                to_scalar(group["lr"]), group["lr_decay"], group["weight_decay"], group["eps"],
-                group["maximize"], group["differentiable"],
+                params,
+                grads,
+                [row["sum"] for row in rows],
+                [row["step"] for row in rows],
+                to_scalar(group["lr"]),
+                group["lr_decay"],
+                group["weight_decay"],
+                group["eps"],
+                group["maximize"],
+                group["differentiable"],
             )
         return loss

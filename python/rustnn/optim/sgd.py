@@ -30,9 +30,18 @@ class SGD(Optimizer):
     """
 
     def __init__(
-        self, params: ParamsT, lr: float | Tensor = 1e-3, momentum: float = 0, dampening: float = 0,
-        weight_decay: float | Tensor = 0, nesterov: bool = False, *, maximize: bool = False,
-        foreach: bool | None = None, differentiable: bool = False, fused: bool | None = None,
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float | Tensor = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
     ) -> None:
         check_lr(lr)
         check_range("momentum value", momentum)
@@ -40,8 +49,14 @@ class SGD(Optimizer):
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
         defaults = {
-            "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay,
-            "nesterov": nesterov, "maximize": maximize, "foreach": foreach, "differentiable": differentiable,
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+            "maximize": maximize,
+            "foreach": foreach,
+            "differentiable": differentiable,
             "fused": fused,
         }
         super().__init__(params, defaults)
@@ -65,14 +80,18 @@ class SGD(Optimizer):
                 continue
             lr, momentum, differentiable = group["lr"], group["momentum"], group["differentiable"]
             options = (
-                lr if type(lr) is float else to_scalar(lr), momentum, group["dampening"],
-                to_scalar(group["weight_decay"]), group["nesterov"], group["maximize"],
+                lr if type(lr) is float else to_scalar(lr),
+                momentum,
+                group["dampening"],
+                to_scalar(group["weight_decay"]),
+                group["nesterov"],
+                group["maximize"],
             )
             if momentum == 0:
                 _native.sgd_step(params, grads, [], *options, True, differentiable)
                 continue
             rows = self._rows(index, params)
-            bufs = [row.get("momentum_buffer") for row in rows]
+            bufs: list[Any] = [row.get("momentum_buffer") for row in rows]
             if all(map(_present, bufs)):
                 _native.sgd_step(params, grads, bufs, *options, False, differentiable)
                 continue
@@ -85,8 +104,12 @@ class SGD(Optimizer):
             for part, first in ((old, False), (new, True)):
                 if part:
                     _native.sgd_step(
-                        [params[i] for i in part], [grads[i] for i in part], [bufs[i] for i in part],
-                        *options, first, differentiable,
+                        [params[i] for i in part],
+                        [grads[i] for i in part],
+                        [bufs[i] for i in part],
+                        *options,
+                        first,
+                        differentiable,
                     )
         return loss
 

@@ -20,8 +20,13 @@ if TYPE_CHECKING:
     MultiAvgFn = Callable[[list[Tensor], list[Tensor], Any], None]
 
 __all__ = [
-    "SWALR", "AveragedModel", "get_ema_avg_fn", "get_ema_multi_avg_fn", "get_swa_avg_fn",
-    "get_swa_multi_avg_fn", "update_bn",
+    "SWALR",
+    "AveragedModel",
+    "get_ema_avg_fn",
+    "get_ema_multi_avg_fn",
+    "get_swa_avg_fn",
+    "get_swa_multi_avg_fn",
+    "update_bn",
 ]
 
 
@@ -98,8 +103,12 @@ class AveragedModel(nn.Module):
     n_averaged: Tensor
 
     def __init__(
-        self, model: nn.Module, device: Any = None, avg_fn: AvgFn | None = None,
-        multi_avg_fn: MultiAvgFn | None = None, use_buffers: bool = False,
+        self,
+        model: nn.Module,
+        device: Any = None,
+        avg_fn: AvgFn | None = None,
+        multi_avg_fn: MultiAvgFn | None = None,
+        use_buffers: bool = False,
     ) -> None:
         super().__init__()
         if avg_fn is not None and multi_avg_fn is not None:
@@ -154,14 +163,14 @@ def update_bn(loader: Iterable[Any], model: nn.Module, device: Any = None) -> No
         return
     was_training = model.training
     model.train()
-    for module in momenta:
-        module.momentum = None
+    for one in momenta:
+        one.momentum = None
     with rustnn.no_grad():
         for batch in loader:
             x = batch[0] if isinstance(batch, (list, tuple)) else batch
             model(x if device is None else x.to(device))
-    for module, momentum in momenta.items():
-        module.momentum = momentum
+    for one, momentum in momenta.items():
+        one.momentum = momentum
     model.train(was_training)
 
 
@@ -169,12 +178,14 @@ class SWALR(LRScheduler):
     """Anneals each group's rate to ``swa_lr`` in ``anneal_epochs`` epochs and keeps it there."""
 
     def __init__(
-        self, optimizer: Optimizer, swa_lr: Any, anneal_epochs: int = 10,
-        anneal_strategy: Literal["cos", "linear"] = "cos", last_epoch: int = -1,
+        self,
+        optimizer: Optimizer,
+        swa_lr: Any,
+        anneal_epochs: int = 10,
+        anneal_strategy: Literal["cos", "linear"] = "cos",
+        last_epoch: int = -1,
     ) -> None:
-        for group, rate in zip(
-            optimizer.param_groups, per_group("swa_lr", optimizer, swa_lr), strict=True
-        ):
+        for group, rate in zip(optimizer.param_groups, per_group("swa_lr", optimizer, swa_lr), strict=True):
             group["swa_lr"] = rate
         if anneal_strategy not in ("cos", "linear"):
             raise ValueError(f"anneal_strategy must be one of 'cos' or 'linear', instead got {anneal_strategy}")

@@ -71,10 +71,16 @@ def _compare(a: Any, b: Any, rtol: float, atol: float, equal_nan: bool) -> str |
         )
     wrong, total = int((~close).sum()), close.size
     limits = ("", "") if exact else (f" (up to {atol} allowed)", f" (up to {rtol} allowed)")
-    where_a = tuple(int(i) for i in np.unravel_index(int(np.nanargmax(absolute)), x.shape)) if not _all_nan(absolute) \
+    where_a = (
+        tuple(int(i) for i in np.unravel_index(int(np.nanargmax(absolute)), x.shape))
+        if not _all_nan(absolute)
         else (0,) * x.ndim
-    where_r = tuple(int(i) for i in np.unravel_index(int(np.nanargmax(relative)), x.shape)) if not _all_nan(relative) \
+    )
+    where_r = (
+        tuple(int(i) for i in np.unravel_index(int(np.nanargmax(relative)), x.shape))
+        if not _all_nan(relative)
         else (0,) * x.ndim
+    )
     return (
         f"Tensor-likes are not {'equal' if exact else 'close'}!\n\n"
         f"Mismatched elements: {wrong} / {total} ({wrong / total:.1%})\n"
@@ -118,7 +124,11 @@ def assert_close(
         >>> rustnn.testing.assert_close(rustnn.tensor(1.0), rustnn.tensor(1.0 + 1e-7))
     """
     options = {
-        "rtol": rtol, "atol": atol, "equal_nan": equal_nan, "check_dtype": check_dtype, "check_stride": check_stride,
+        "rtol": rtol,
+        "atol": atol,
+        "equal_nan": equal_nan,
+        "check_dtype": check_dtype,
+        "check_stride": check_stride,
     }
     _assert(actual, expected, "", options, msg)
 
@@ -130,7 +140,8 @@ def _assert(actual: Any, expected: Any, where: str, options: dict[str, Any], msg
             raise _fail(
                 "The keys of the mappings do not match:\n"
                 f"Missing keys in the actual mapping: {missing}\nAdditional keys in the actual mapping: {extra}",
-                where, msg,
+                where,
+                msg,
             )
         for key in actual:
             _assert(actual[key], expected[key], f"{where}[{key!r}]", options, msg)
@@ -145,21 +156,23 @@ def _assert(actual: Any, expected: Any, where: str, options: dict[str, Any], msg
         if actual is not expected:
             raise _fail(f"None mismatch: {actual} is not {expected}", where, msg)
         return
-    if type(actual) is not type(expected) and isinstance(actual, _C.Tensor) != isinstance(expected, _C.Tensor):
+    if type(actual) is not type(expected) and isinstance(actual, _C.Tensor) != isinstance(
+        expected, _C.Tensor
+    ):
         raise TypeError(
             f"No comparison pair was able to handle inputs of type {type(actual)} and {type(expected)}."
         )
     a = actual if isinstance(actual, _C.Tensor) else _C.tensor(np.asarray(actual))
     b = expected if isinstance(expected, _C.Tensor) else _C.tensor(np.asarray(expected))
     if tuple(a.shape) != tuple(b.shape):
-        raise _fail(
-            f"The values for attribute 'shape' do not match: {a.shape} != {b.shape}.", where, msg
-        )
+        raise _fail(f"The values for attribute 'shape' do not match: {a.shape} != {b.shape}.", where, msg)
     if options["check_dtype"] and a.dtype != b.dtype and isinstance(actual, _C.Tensor):
         raise _fail(f"The values for attribute 'dtype' do not match: {a.dtype} != {b.dtype}.", where, msg)
     if options["check_stride"] and tuple(a.stride()) != tuple(b.stride()):
         raise _fail(
-            f"The values for attribute 'stride()' do not match: {tuple(a.stride())} != {tuple(b.stride())}.", where, msg
+            f"The values for attribute 'stride()' do not match: {tuple(a.stride())} != {tuple(b.stride())}.",
+            where,
+            msg,
         )
     rtol, atol = _tolerances(a, b, options["rtol"], options["atol"])
     text = _compare(a, b, rtol, atol, options["equal_nan"])
@@ -168,20 +181,37 @@ def _assert(actual: Any, expected: Any, where: str, options: dict[str, Any], msg
 
 
 def _is_sequence(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and not isinstance(value, _C.Tensor)
+    return (
+        isinstance(value, Sequence)
+        and not isinstance(value, (str, bytes))
+        and not isinstance(value, _C.Tensor)
+    )
 
 
 def assert_allclose(
-    actual: Any, expected: Any, rtol: float | None = None, atol: float | None = None, equal_nan: bool = True,
+    actual: Any,
+    expected: Any,
+    rtol: float | None = None,
+    atol: float | None = None,
+    equal_nan: bool = True,
     msg: str = "",
 ) -> None:
     """The older name: dtypes may differ, NaN equals NaN."""
-    assert_close(actual, expected, rtol=rtol, atol=atol, equal_nan=equal_nan, check_dtype=False, msg=msg or None)
+    assert_close(
+        actual, expected, rtol=rtol, atol=atol, equal_nan=equal_nan, check_dtype=False, msg=msg or None
+    )
 
 
 def make_tensor(
-    *shape: Any, dtype: Any, device: Any = "cpu", low: float | None = None, high: float | None = None,
-    requires_grad: bool = False, noncontiguous: bool = False, exclude_zero: bool = False, memory_format: Any = None,
+    *shape: Any,
+    dtype: Any,
+    device: Any = "cpu",
+    low: float | None = None,
+    high: float | None = None,
+    requires_grad: bool = False,
+    noncontiguous: bool = False,
+    exclude_zero: bool = False,
+    memory_format: Any = None,
 ) -> Any:
     """A tensor of random values in [low, high) (floats: [-9, 9), integers likewise, uint8 [0, 10), bool both)."""
     sizes = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else tuple(shape)

@@ -15,8 +15,13 @@ __all__ = ["make_grid", "save_image"]
 
 
 def make_grid(
-    tensor: Tensor | list[Tensor], nrow: int = 8, padding: int = 2, normalize: bool = False,
-    value_range: tuple[int, int] | None = None, scale_each: bool = False, pad_value: float = 0.0,
+    tensor: Tensor | list[Tensor],
+    nrow: int = 8,
+    padding: int = 2,
+    normalize: bool = False,
+    value_range: tuple[int, int] | None = None,
+    scale_each: bool = False,
+    pad_value: float = 0.0,
 ) -> Tensor:
     """Images (n, channels, height, width) side by side in one, ``nrow`` to a row.
 

@@ -6,3 +6,8 @@ mod hooks;
 
 pub use engine::{Options, backward, set_interrupt_check};
 pub use hooks::{register_hook, register_post_accumulate_hook, remove_hook, retain_grad};
+
+/// The README's Rust program is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

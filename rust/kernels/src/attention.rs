@@ -289,7 +289,7 @@ impl<T: Math> Forward<T> {
             let mut lanes = [T::ZERO; NR];
             for c in row.chunks_mut(NR) {
                 for (v, l) in c.iter_mut().zip(&mut lanes) {
-                    *v = (*v - shift).exp();
+                    *v = (*v - shift).exp_low();
                     *l += *v;
                 }
             }
@@ -300,7 +300,7 @@ impl<T: Math> Forward<T> {
                 }
             }
             if new > old {
-                let f = (old - shift).exp();
+                let f = (old - shift).exp_low();
                 self.sum[i] *= f;
                 if f != T::ZERO {
                     self.acc[i * ev..][..ev].iter_mut().for_each(|a| *a *= f);
@@ -393,7 +393,7 @@ pub fn attention_backward<T: Math>(
                                 let (p, dp) = (&mut p[i * KBB..][..n], &mut dp[i * KBB..][..n]);
                                 let l = if lse[i] == T::NEG_INFINITY { T::INFINITY } else { lse[i] };
                                 for (p, dp) in p.iter_mut().zip(dp) {
-                                    *p = (*p - l).exp();
+                                    *p = (*p - l).exp_low();
                                     *dp = *p * (*dp - delta[i]) * scale;
                                 }
                             }

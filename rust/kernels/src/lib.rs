@@ -26,6 +26,7 @@ pub mod pool;
 pub mod random;
 pub mod raw;
 pub mod reduce;
+pub mod resample;
 pub mod rnn;
 pub mod rowmath;
 pub mod scan;

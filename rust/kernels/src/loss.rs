@@ -91,7 +91,7 @@ pub fn cross_entropy<T: Row>(x: &[T], d: Scores, t: Indexed<'_, T::Acc>, loss: &
                 let x = &x[o * n..][..n];
                 let (max, sum) = dispatch(#[inline(always)] || {
                     let max = max1(x, |v| v.to_acc());
-                    (max, sum1(x, |v| (v.to_acc() - max).exp()))
+                    (max, sum1(x, |v| (v.to_acc() - max).exp_low()))
                 });
                 let smooth = || match t.weight {
                     None => sum1(x, |v| max - v.to_acc()),
@@ -154,17 +154,17 @@ pub fn cross_entropy_backward<T: Row>(
                 dispatch(#[inline(always)] || match &smooth_w {
                     None => {
                         for (d, x) in gx.iter_mut().zip(x) {
-                            *d = T::from_acc((x.to_acc() - l).exp() * ga);
+                            *d = T::from_acc((x.to_acc() - l).exp_low() * ga);
                         }
                     }
                     Some(w) => {
                         for ((d, x), w) in gx.iter_mut().zip(x).zip(w) {
-                            *d = T::from_acc((x.to_acc() - l).exp() * ga - *w * gi);
+                            *d = T::from_acc((x.to_acc() - l).exp_low() * ga - *w * gi);
                         }
                     }
                 });
                 let w = smooth_w.as_ref().map_or(T::Acc::ZERO, |w| w[c]);
-                gx[c] = T::from_acc(gi * ((x[c].to_acc() - l).exp() * a - w - b));
+                gx[c] = T::from_acc(gi * ((x[c].to_acc() - l).exp_low() * a - w - b));
             }
         });
         return;
@@ -184,7 +184,7 @@ pub fn cross_entropy_backward<T: Row>(
             let (x, l) = (&x[at..][..w], &lse[pos..][..w]);
             dispatch(#[inline(always)] || {
                 for j in 0..w {
-                    let v = (x[j].to_acc() - l[j]).exp() * ga[j] - sw * gi[j];
+                    let v = (x[j].to_acc() - l[j]).exp_low() * ga[j] - sw * gi[j];
                     // An ignored position stays 0 even where its score is not finite.
                     o[j] = T::from_acc(if gi[j] == T::Acc::ZERO { T::Acc::ZERO } else { v });
                 }
@@ -195,7 +195,7 @@ pub fn cross_entropy_backward<T: Row>(
                 let at = base + c * d.inner + j;
                 let w = smooth_w.as_ref().map_or(T::Acc::ZERO, |w| w[c]);
                 // SAFETY: as above; c < classes.
-                unsafe { *out.get().add(at) = T::from_acc(gi * ((x[at].to_acc() - lse[pos + j]).exp() * a - w - b)) };
+                unsafe { *out.get().add(at) = T::from_acc(gi * ((x[at].to_acc() - lse[pos + j]).exp_low() * a - w - b)) };
             }
         }
     });
@@ -270,7 +270,7 @@ pub fn cross_entropy_probs_backward<T: Row>(
                     let v = x[at].to_acc() - lse[pos];
                     // SAFETY: columns are disjoint; at < x.len() == gx.len() == gq.len().
                     unsafe {
-                        *out.get().add(at) = T::from_acc(gi * (v.exp() * total - wq(c)));
+                        *out.get().add(at) = T::from_acc(gi * (v.exp_low() * total - wq(c)));
                         if let Some(p) = out_q {
                             let wc = weight.map_or(T::Acc::ONE, |w| w[c]);
                             *p.get().add(at) = T::from_acc(-(gi * keep * wc * v));

@@ -6,11 +6,11 @@
 //! the same result. A panic inside a chunk goes on in the caller once no thread works on the job any more.
 
 mod futex;
+mod neighbours;
 mod pool;
 mod threads;
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 pub use threads::{num_threads, set_num_threads, threads_reason};
 
@@ -51,34 +51,6 @@ pub fn for_slices<T: Send>(dst: &mut [T], grain: usize, f: impl Fn(usize, &mut [
         let piece = unsafe { std::slice::from_raw_parts_mut(base.get().add(r.start), r.len()) };
         f(r.start, piece);
     });
-}
-
-static INTERRUPT: AtomicBool = AtomicBool::new(false);
-static INTERRUPT_HOOK: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
-
-/// Whether somebody asked to stop: long passes (the backward engine, between two nodes) look here and return
-/// `Error::Interrupted`. Asks the hook too, which rate-limits itself as it likes.
-pub fn interrupted() -> bool {
-    if INTERRUPT.load(Ordering::Relaxed) {
-        return true;
-    }
-    let hook = INTERRUPT_HOOK.load(Ordering::Acquire);
-    if hook.is_null() {
-        return false;
-    }
-    // SAFETY: only `set_interrupt_hook` stores here, and only a `fn() -> bool`.
-    let hook: fn() -> bool = unsafe { std::mem::transmute(hook) };
-    hook()
-}
-
-/// Sets or clears the flag that [`interrupted`] reads.
-pub fn set_interrupted(stop: bool) {
-    INTERRUPT.store(stop, Ordering::Relaxed);
-}
-
-/// Installs what [`interrupted`] asks besides its flag: the Python layer looks for pending signals there.
-pub fn set_interrupt_hook(hook: fn() -> bool) {
-    INTERRUPT_HOOK.store(hook as *mut (), Ordering::Release);
 }
 
 /// A pointer that chunks may share; whoever uses it promises to write disjoint places.

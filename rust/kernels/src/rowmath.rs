@@ -1,6 +1,7 @@
-//! What the row kernels (softmax, norms, losses, attention, RNN cells) share: branch-free exp/tanh/sigmoid for f32 and
-//! f64, and sums and maxima in a fixed order of lanes, so that bits depend neither on the ISA nor on threads.
+//! What the row kernels (softmax, norms, losses, attention, RNN cells) share: sums and maxima in a fixed order of
+//! lanes, so that bits depend neither on the ISA nor on threads, and the functions they need of an arithmetic type.
 
+use crate::math::{double, single};
 use rustnn_base::{Float, dtype::Real};
 
 /// Transcendental functions that vectorise inside a `dispatch`ed loop.
@@ -10,12 +11,9 @@ pub trait Math: Real + Float<Acc = Self> {
     fn ln(self) -> Self;
     fn tanh(self) -> Self;
     /// 1 / (1 + e^-x).
-    #[inline(always)]
-    fn sigmoid(self) -> Self {
-        let e = (-self.abs()).exp();
-        let r = Self::ONE / (Self::ONE + e);
-        if self < Self::ZERO { e * r } else { r }
-    }
+    fn sigmoid(self) -> Self;
+    /// e^x for x that is not above 0 (but for rounding); subnormal results may be 0.
+    fn exp_low(self) -> Self;
     const NEG_INFINITY: Self;
     /// A count as a number.
     fn of(n: usize) -> Self;
@@ -25,115 +23,39 @@ pub trait Math: Real + Float<Acc = Self> {
 pub trait Row: Float<Acc: Math> {}
 impl<T: Float<Acc: Math>> Row for T {}
 
-impl Math for f32 {
-    const NEG_INFINITY: f32 = f32::NEG_INFINITY;
-    #[inline(always)]
-    fn of(n: usize) -> f32 {
-        n as f32
-    }
-    #[inline(always)]
-    fn ln(self) -> f32 {
-        f32::ln(self)
-    }
-
-    /// Two-part reduction by ln 2 and a Taylor sum of degree 7 (remainder below 6e-9); NaN passes through.
-    #[inline(always)]
-    fn exp(self) -> f32 {
-        const MAGIC: f32 = 12_582_912.0;
-        let x = if self > 90.0 { 90.0 } else { self };
-        let x = if x < -105.0 { -105.0 } else { x };
-        let t = x.mul_add(std::f32::consts::LOG2_E, MAGIC);
-        let n = t - MAGIC;
-        let r = n.mul_add(-0.693_359_375, x);
-        let r = n.mul_add(2.121_944_4e-4, r);
-        let p = r.mul_add(1.984_127e-4, 1.388_888_9e-3);
-        let p = p.mul_add(r, 8.333_334e-3);
-        let p = p.mul_add(r, 4.166_666_8e-2);
-        let p = p.mul_add(r, 1.666_666_7e-1);
-        let p = p.mul_add(r, 0.5);
-        let p = (p * r).mul_add(r, r) + 1.0;
-        // 2^n in two factors, so that subnormal results and the step to infinity come out right.
-        let i = (t.to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32);
-        let h = i >> 1;
-        let a = f32::from_bits((h.wrapping_add(127) as u32) << 23);
-        let b = f32::from_bits((i.wrapping_sub(h).wrapping_add(127) as u32) << 23);
-        p * a * b
-    }
-
-    #[inline(always)]
-    fn tanh(self) -> f32 {
-        let z = self * self;
-        let p = z.mul_add(-5.704_988_7e-3, 2.063_908_9e-2);
-        let p = p.mul_add(z, -5.373_971_6e-2);
-        let p = p.mul_add(z, 1.333_144_2e-1);
-        let p = p.mul_add(z, -3.333_328_2e-1);
-        let small = (p * z).mul_add(self, self);
-        let e = (-2.0 * self.abs()).exp();
-        let large = ((1.0 - e) / (1.0 + e)).copysign(self);
-        if self.abs() < 0.625 { small } else { large }
-    }
-}
-
-impl Math for f64 {
-    const NEG_INFINITY: f64 = f64::NEG_INFINITY;
-    #[inline(always)]
-    fn of(n: usize) -> f64 {
-        n as f64
-    }
-    #[inline(always)]
-    fn ln(self) -> f64 {
-        f64::ln(self)
-    }
-
-    /// As for f32, with a Taylor sum of degree 13 (remainder below 5e-18).
-    #[inline(always)]
-    fn exp(self) -> f64 {
-        const MAGIC: f64 = 6_755_399_441_055_744.0;
-        const C: [f64; 11] = [
-            1.0 / 39_916_800.0,
-            1.0 / 3_628_800.0,
-            1.0 / 362_880.0,
-            1.0 / 40_320.0,
-            1.0 / 5_040.0,
-            1.0 / 720.0,
-            1.0 / 120.0,
-            1.0 / 24.0,
-            1.0 / 6.0,
-            0.5,
-            1.0,
-        ];
-        let x = if self > 711.0 { 711.0 } else { self };
-        let x = if x < -746.0 { -746.0 } else { x };
-        let t = x.mul_add(std::f64::consts::LOG2_E, MAGIC);
-        let n = t - MAGIC;
-        let r = n.mul_add(-0.693_147_180_369_123_8, x);
-        let r = n.mul_add(-1.908_214_929_270_587_7e-10, r);
-        let mut p = r.mul_add(1.0 / 6_227_020_800.0, 1.0 / 479_001_600.0);
-        for c in C {
-            p = p.mul_add(r, c);
+macro_rules! impl_math {
+    ($t:ident, $m:ident, $low:ident) => {
+        impl Math for $t {
+            const NEG_INFINITY: $t = $t::NEG_INFINITY;
+            #[inline(always)]
+            fn of(n: usize) -> $t {
+                n as $t
+            }
+            #[inline(always)]
+            fn ln(self) -> $t {
+                $m::ln(self)
+            }
+            #[inline(always)]
+            fn exp(self) -> $t {
+                $m::exp(self)
+            }
+            #[inline(always)]
+            fn exp_low(self) -> $t {
+                $m::$low(self)
+            }
+            #[inline(always)]
+            fn tanh(self) -> $t {
+                $m::tanh(self)
+            }
+            #[inline(always)]
+            fn sigmoid(self) -> $t {
+                $m::sigmoid(self)
+            }
         }
-        let p = p.mul_add(r, 1.0);
-        let i = t.to_bits().wrapping_sub(MAGIC.to_bits()).wrapping_add(4096);
-        let h = i >> 1;
-        let a = f64::from_bits(h.wrapping_sub(2048).wrapping_add(1023) << 52);
-        let b = f64::from_bits(i.wrapping_sub(h).wrapping_sub(2048).wrapping_add(1023) << 52);
-        p * a * b
-    }
-
-    #[inline(always)]
-    fn tanh(self) -> f64 {
-        let z = self * self;
-        let p = z.mul_add(-9.643_991_794_250_522e-1, -9.928_772_310_019_186e1);
-        let p = p.mul_add(z, -1.614_687_684_417_084_5e3);
-        let q = z + 1.128_116_784_916_329_3e2;
-        let q = q.mul_add(z, 2.235_488_390_601_004_5e3);
-        let q = q.mul_add(z, 4.844_063_053_251_255e3);
-        let small = (z * p / q).mul_add(self, self);
-        let e = (-2.0 * self.abs()).exp();
-        let large = ((1.0 - e) / (1.0 + e)).copysign(self);
-        if self.abs() < 0.625 { small } else { large }
-    }
+    };
 }
+impl_math!(f32, single, exp_to_zero);
+impl_math!(f64, double, exp);
 
 /// Accumulators of a sum along a row.
 pub const LANES: usize = 32;

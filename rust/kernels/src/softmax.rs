@@ -50,7 +50,7 @@ pub fn softmax<T: Row>(x: &[T], y: &mut [T], outer: usize, n: usize, inner: usiz
                 let y = unsafe { std::slice::from_raw_parts_mut(out.get().add(base + i * inner), w) };
                 for j in 0..w {
                     let d = x[j].to_acc() - max[j];
-                    y[j] = T::from_acc(if log { d - log_sum[j] } else { d.exp() * log_sum[j] });
+                    y[j] = T::from_acc(if log { d - log_sum[j] } else { d.exp_low() * log_sum[j] });
                 }
             }
         });
@@ -72,7 +72,7 @@ pub(crate) fn column_stats<T: Row>(
     }
     for i in 0..n {
         for ((s, m), v) in sum.iter_mut().zip(&max).zip(&x[base + i * inner..][..w]) {
-            *s += (v.to_acc() - *m).exp();
+            *s += (v.to_acc() - *m).exp_low();
         }
     }
     (max, sum)
@@ -82,13 +82,13 @@ pub(crate) fn column_stats<T: Row>(
 fn row<T: Row>(x: &[T], y: &mut [T], buf: &mut [T::Acc], log: bool) {
     let max = max1(x, |v| v.to_acc());
     if log {
-        let lse = sum1(x, |v| (v.to_acc() - max).exp()).ln();
+        let lse = sum1(x, |v| (v.to_acc() - max).exp_low()).ln();
         for (y, x) in y.iter_mut().zip(x) {
             *y = T::from_acc(x.to_acc() - max - lse);
         }
     } else {
         for (b, x) in buf.iter_mut().zip(x) {
-            *b = (x.to_acc() - max).exp();
+            *b = (x.to_acc() - max).exp_low();
         }
         let inv = T::Acc::ONE / sum1(buf, |v| v);
         for (y, b) in y.iter_mut().zip(&*buf) {

@@ -85,7 +85,7 @@ macro_rules! binary {
         }
     )*};
 }
-unary!(neg, exp, log, log1p, abs, sqrt, sigmoid, sign, lgamma, logical_not);
+unary!(neg, relu, tanh, exp, log, log1p, abs, sqrt, sigmoid, sign, lgamma, logical_not);
 binary!(add, sub, mul, div, maximum, minimum, matmul, eq, ne, lt, le, gt, ge, logical_or);
 
 /// With a number as the second operand.

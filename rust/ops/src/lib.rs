@@ -8,16 +8,19 @@ pub mod attention;
 pub mod basic;
 pub mod compose;
 pub mod conv;
+pub mod convert;
 pub mod creation;
 pub mod index;
 pub mod inplace;
 pub mod linalg;
 pub mod loss;
 pub mod norm;
+pub mod optim;
 pub mod pointwise;
 pub mod random;
 pub mod reduce;
 pub mod registry;
+pub mod rnn;
 pub mod shape;
 pub mod sig;
 pub mod softmax;
@@ -25,7 +28,7 @@ pub mod sort;
 
 pub use args::{Arg, Args, IntoRet, Ret};
 pub use registry::{
-    DIRECT, INPLACE, LINALG, METHOD, NN, NO_FUNCTION_INPLACE, NONDIFF, OUT, OpDef, PRIVATE, SPECIAL, TORCH, op,
+    DIRECT, INPLACE, INPLACE_ONLY, LINALG, METHOD, NN, NO_FUNCTION_INPLACE, NONDIFF, OUT, OpDef, PRIVATE, SPECIAL, TORCH, op,
 };
 pub use rustnn_core::{
     Ctx, DType, Dims, Element, Error, Generator, Grads, Layout, Result, Saved, Scalar, Strides, Tensor, attach,

@@ -81,6 +81,8 @@ fn _increment_version(t: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    // From now on a forked child knows that it is one.
+    parallel::num_threads();
     for f in [
         wrap_pyfunction!(_isa, m)?,
         wrap_pyfunction!(_isas, m)?,

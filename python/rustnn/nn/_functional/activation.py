@@ -87,12 +87,21 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
 
 def rrelu(
-    input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
+    input: Tensor,
+    lower: float = 1.0 / 8,
+    upper: float = 1.0 / 3,
+    training: bool = False,
+    inplace: bool = False,
 ) -> Tensor:
     """Leaky ReLU with a slope drawn from U(lower, upper) per element while training, their mean otherwise."""
     slope: Any = (lower + upper) / 2
     if training:
-        slope = _C.empty_like(input.detach()).uniform_(lower, upper)
+        # Drawn in double, and only for what is not positive, as PyTorch does.
+        chosen = (input.detach() <= 0).reshape(-1)
+        draws = _C.empty(int(chosen.sum()), dtype=_C.float64).uniform_(lower, upper)
+        flat = _C.ones(input.numel(), dtype=_C.float64)
+        flat[chosen] = draws
+        slope = flat.to(input.dtype).reshape(tuple(input.shape))
     return _into(input, _C.where(input > 0, input, input * slope), inplace)
 
 

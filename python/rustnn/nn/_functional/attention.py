@@ -36,7 +36,12 @@ def _sdpa() -> Any:
 
 
 def _canonical_mask(
-    mask: Tensor | None, mask_name: str, other_type: Any, other_name: str, target_type: Any, check_other: bool = True
+    mask: Tensor | None,
+    mask_name: str,
+    other_type: Any,
+    other_name: str,
+    target_type: Any,
+    check_other: bool = True,
 ) -> Tensor | None:
     """A mask as numbers to be added to the scores."""
     if mask is None:
@@ -149,7 +154,11 @@ def multi_head_attention_forward(
             raise AssertionError("use_separate_proj_weight is True but a projection weight is None")
         bq, bk, bv = (None, None, None) if in_proj_bias is None else in_proj_bias.chunk(3, 0)
         linear = _C._nn.linear
-        q, k, v = linear(query, q_proj_weight, bq), linear(key, k_proj_weight, bk), linear(value, v_proj_weight, bv)
+        q, k, v = (
+            linear(query, q_proj_weight, bq),
+            linear(key, k_proj_weight, bk),
+            linear(value, v_proj_weight, bv),
+        )
     else:
         if key.shape != value.shape:
             raise AssertionError(f"key shape {key.shape} does not match value shape {value.shape}")

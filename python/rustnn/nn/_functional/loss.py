@@ -21,7 +21,8 @@ def legacy_reduction(size_average: _Flag, reduce: _Flag, reduction: str = "mean"
     name = ("mean" if average else "sum") if wanted else "none"
     if warn:
         warnings.warn(
-            f"size_average and reduce args will be deprecated, please use reduction='{name}' instead.", stacklevel=3
+            f"size_average and reduce args will be deprecated, please use reduction='{name}' instead.",
+            stacklevel=3,
         )
     return name
 
@@ -107,8 +108,8 @@ def binary_cross_entropy(
     """``-(t log p + (1-t) log(1-p))``, the logarithms not below -100."""
     if target.shape != input.shape:
         raise ValueError(
-            f"Using a target size ({target.size()}) that is different to the input size ({input.size()}) is deprecated. "
-            "Please ensure they have the same size."
+            f"Using a target size ({target.size()}) that is different to the input size ({input.size()}) is "
+            "deprecated. Please ensure they have the same size."
         )
     values = -(target * input.log().clamp(min=-100) + (1 - target) * (-input).log1p().clamp(min=-100))
     return _reduce(values if weight is None else values * weight, reduction, size_average, reduce)
@@ -171,7 +172,7 @@ def gaussian_nll_loss(
     elif var.shape != input.shape:
         if tuple(input.shape[:-1]) == tuple(var.shape):
             var = var.unsqueeze(-1)
-        elif not (tuple(input.shape[:-1]) == tuple(var.shape[:-1]) and var.shape[-1] == 1):
+        elif not (tuple(input.shape[:-1]) == tuple(var.shape[:-1]) and var.shape[-1] == 1):  # noqa: SIM102
             if not all(a == b or b == 1 for a, b in zip(input.shape, var.shape, strict=False)):
                 raise ValueError("var is of incorrect size")
     if reduction not in ("none", "mean", "sum"):

@@ -81,9 +81,7 @@ def _last_dims(input: Tensor, normalized_shape: Any) -> list[int]:
     return list(range(-len(shape), 0))
 
 
-def layer_norm(
-    input: Tensor, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
-) -> Tensor:
+def layer_norm(input: Tensor, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
     """Normalises over the last dimensions."""
     over = _last_dims(input, normalized_shape)
     centred = input - input.mean(over, True)
@@ -93,17 +91,21 @@ def layer_norm(
     return out if bias is None else out + bias
 
 
+def _eps(dtype: Any) -> float:
+    from ..._numeric import finfo
+
+    return float(finfo(dtype).eps)
+
+
 def rms_norm(input: Tensor, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Tensor:
     """Divides by the root mean square over the last dimensions."""
     over = _last_dims(input, normalized_shape)
-    small = _C.finfo(input.dtype).eps if eps is None else eps
+    small = _eps(input.dtype) if eps is None else eps
     out = input * ((input * input).mean(over, True) + small).rsqrt()
     return out if weight is None else out * weight
 
 
-def group_norm(
-    input: Tensor, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
-) -> Tensor:
+def group_norm(input: Tensor, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
     """Normalises over groups of channels of every sample of ``(N, C, *)``."""
     if input.dim() < 2:
         raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.dim()}")
@@ -123,9 +125,7 @@ def group_norm(
     return out if bias is None else out + _per_channel(bias, input.dim())
 
 
-def local_response_norm(
-    input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-) -> Tensor:
+def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """Divides by a power of the mean square over ``size`` neighbouring channels of ``(N, C, *)``."""
     if input.dim() < 3:
         raise ValueError(

@@ -112,23 +112,17 @@ def _lp(input: Tensor, norm_type: float, kernel_size: Any, stride: Any, ceil_mod
     return (mean.sign() * mean.abs().relu() * math.prod(kernel)).pow(1.0 / norm_type)
 
 
-def lp_pool1d(
-    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Tensor:
+def lp_pool1d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """``(sum of x**p over the window) ** (1/p)``."""
     return _lp(input, norm_type, kernel_size, stride, ceil_mode, 1)
 
 
-def lp_pool2d(
-    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Tensor:
+def lp_pool2d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """``(sum of x**p over the window) ** (1/p)``."""
     return _lp(input, norm_type, kernel_size, stride, ceil_mode, 2)
 
 
-def lp_pool3d(
-    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Tensor:
+def lp_pool3d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """``(sum of x**p over the window) ** (1/p)``."""
     return _lp(input, norm_type, kernel_size, stride, ceil_mode, 3)
 
@@ -146,9 +140,7 @@ def _unpool(
         wanted = [int(n) for n in output_size][-dims:]
         for d, (n, base, s) in enumerate(zip(wanted, default, step, strict=True)):
             if not base - s < n < base + s:
-                raise ValueError(
-                    f'invalid output_size "{wanted}" (dim {d} must be between {base - s} and {base + s})'
-                )
+                raise ValueError(f'invalid output_size "{wanted}" (dim {d} must be between {base - s} and {base + s})')
     if input.shape != indices.shape:
         raise RuntimeError(
             f"Expected shape of indices to be same as that of the input tensor ({list(input.shape)}) "
@@ -163,28 +155,49 @@ def _unpool(
 
 
 def max_unpool1d(
-    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
 ) -> Tensor:
     """Puts maxima back to their places."""
     return _unpool(input, indices, kernel_size, stride, padding, output_size, 1)
 
 
 def max_unpool2d(
-    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
 ) -> Tensor:
     """Puts maxima back to their places."""
     return _unpool(input, indices, kernel_size, stride, padding, output_size, 2)
 
 
 def max_unpool3d(
-    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
 ) -> Tensor:
     """Puts maxima back to their places."""
     return _unpool(input, indices, kernel_size, stride, padding, output_size, 3)
 
 
 def fractional_max_pool(
-    input: Tensor, kernel_size: Any, output_size: Any, output_ratio: Any, return_indices: bool, samples: Any, dims: int
+    input: Tensor,
+    kernel_size: Any,
+    output_size: Any,
+    output_ratio: Any,
+    return_indices: bool,
+    samples: Any,
+    dims: int,
 ) -> Any:
     """Maxima over windows whose starts step pseudo-randomly (Graham 2014), per sample and channel."""
     kernel = spread(kernel_size, dims)
@@ -222,9 +235,9 @@ def fractional_max_pool(
             top, index = x[b, ch].reshape(-1)[where].max(-1)
             planes.append(top)
             places.append(where.gather(1, index.unsqueeze(1)).squeeze(1))
-    shape = (n, c, *wanted)
-    values = _C.stack(planes, 0).reshape(shape)
-    indices = _C.stack(places, 0).reshape(shape)
+    full = (n, c, *wanted)
+    values = _C.stack(planes, 0).reshape(full)
+    indices = _C.stack(places, 0).reshape(full)
     if not batched:
         values, indices = values.squeeze(0), indices.squeeze(0)
     return (values, indices) if return_indices else values

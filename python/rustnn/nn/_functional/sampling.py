@@ -103,25 +103,20 @@ def _cubic(t: float) -> list[float]:
     return [outer(t + 1), inner(t), inner(1 - t), outer(2 - t)]
 
 
-def _resize_dim(
-    x: Tensor, dim: int, out: int, factor: float | None, mode: str, align: bool, antialias: bool
-) -> Tensor:
+def _resize_dim(x: Tensor, dim: int, out: int, factor: float | None, mode: str, align: bool, antialias: bool) -> Tensor:
     """Resizes one dimension: each output is a weighted sum of a few inputs."""
     size = x.shape[dim]
     step = 1 / factor if factor else size / out
     taps: list[list[tuple[int, float]]] = []
     for i in range(out):
         if mode == "nearest":
-            taps.append([(min(int(math.floor(i * step)), size - 1), 1.0)])
+            taps.append([(min(math.floor(i * step), size - 1), 1.0)])
         elif mode == "nearest-exact":
-            taps.append([(min(int(math.floor((i + 0.5) * step)), size - 1), 1.0)])
+            taps.append([(min(math.floor((i + 0.5) * step), size - 1), 1.0)])
         elif antialias:
             taps.append(_antialias_taps(i, size, out, step, mode, align))
         else:
-            if align:
-                at = i * (size - 1) / (out - 1) if out > 1 else 0.0
-            else:
-                at = (i + 0.5) * step - 0.5
+            at = (i * (size - 1) / (out - 1) if out > 1 else 0.0) if align else (i + 0.5) * step - 0.5
             if mode == "linear":
                 at = max(at, 0.0)
                 low = min(int(at), size - 1)
@@ -173,12 +168,10 @@ def interpolate(
     recompute_scale_factor: bool | None = None, antialias: bool = False,
 ) -> Tensor:  # fmt: skip
     """Resizes ``(N, C, *)`` to a size or by a factor."""
-    if mode in ("nearest", "area", "nearest-exact"):
-        if align_corners is not None:
-            raise ValueError(
-                "align_corners option can only be set with the interpolating modes: "
-                "linear | bilinear | bicubic | trilinear"
-            )
+    if mode in ("nearest", "area", "nearest-exact") and align_corners is not None:
+        raise ValueError(
+            "align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear"
+        )
     dims = input.dim() - 2
     kinds = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
     if mode not in (*kinds, "nearest", "area", "nearest-exact") or dims not in (1, 2, 3):
@@ -190,11 +183,14 @@ def interpolate(
     if mode in kinds and kinds[mode] != dims:
         raise NotImplementedError(f"Got {input.dim()}D input, but {mode} mode needs {kinds[mode] + 2}D input")
     if antialias and mode not in ("bilinear", "bicubic"):
-        raise ValueError("Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D tensor as input")
+        raise ValueError(
+            "Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D tensor as input"
+        )
     wanted, factors = _sizes(input, size, scale_factor, recompute_scale_factor)
     if any(n <= 0 for n in wanted):
         raise RuntimeError(
-            f"Input and output sizes should be greater than 0, but got input ({list(input.shape[2:])}) output ({wanted})"
+            f"Input and output sizes should be greater than 0, but got input ({list(input.shape[2:])}) "
+            f"output ({wanted})"
         )
     if mode == "area":
         from .pooling import adaptive_avg_pool
@@ -211,7 +207,11 @@ def interpolate(
 
 
 def upsample(
-    input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None
+    input: Tensor,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
 ) -> Tensor:
     """Old name of :func:`interpolate`."""
     from .. import functional as F
@@ -246,7 +246,11 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
 
 
 def grid_sample(
-    input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
+    input: Tensor,
+    grid: Tensor,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool | None = None,
 ) -> Tensor:
     """Samples ``(N, C, H, W)`` at the points ``(N, h, w, 2)`` in [-1, 1]; volumes likewise."""
     if mode not in ("bilinear", "nearest", "bicubic"):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from .. import functional as F
 from .._base import _C, Tensor
@@ -12,9 +13,35 @@ from ..parameter import Parameter
 from .attention import MultiheadAttention
 
 __all__ = [
-    "CELU", "ELU", "GELU", "GLU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "LogSigmoid",
-    "LogSoftmax", "Mish", "MultiheadAttention", "PReLU", "RReLU", "ReLU", "ReLU6", "SELU", "SiLU", "Sigmoid",
-    "Softmax", "Softmax2d", "Softmin", "Softplus", "Softshrink", "Softsign", "Tanh", "Tanhshrink", "Threshold",
+    "CELU",
+    "ELU",
+    "GELU",
+    "GLU",
+    "SELU",
+    "Hardshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "LeakyReLU",
+    "LogSigmoid",
+    "LogSoftmax",
+    "Mish",
+    "MultiheadAttention",
+    "PReLU",
+    "RReLU",
+    "ReLU",
+    "ReLU6",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softmax2d",
+    "Softmin",
+    "Softplus",
+    "Softshrink",
+    "Softsign",
+    "Tanh",
+    "Tanhshrink",
+    "Threshold",
 ]  # fmt: skip
 
 
@@ -38,8 +65,8 @@ class Threshold(Module):
 class _Inplace(Module):
     """An activation whose only argument is ``inplace``; the subclass names its function."""
 
-    __constants__ = ["inplace"]
-    _function: Any
+    __constants__: ClassVar[list[str]] = ["inplace"]
+    _function: Callable[..., Tensor]
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -112,7 +139,9 @@ class Hardtanh(Module):
         for old, new, value in (("min_value", "min_val", min_value), ("max_value", "max_val", max_value)):
             if value is not None:
                 warnings.warn(
-                    f"keyword argument `{old}` is deprecated and rename to `{new}`", FutureWarning, stacklevel=2
+                    f"keyword argument `{old}` is deprecated and rename to `{new}`",
+                    FutureWarning,
+                    stacklevel=2,
                 )
         self.min_val = min_val if min_value is None else min_value
         self.max_val = max_val if max_value is None else max_value
@@ -158,7 +187,7 @@ class RReLU(Module):
 class _Alpha(Module):
     """ELU and CELU: one number and ``inplace``."""
 
-    _function: Any
+    _function: Callable[..., Tensor]
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
@@ -274,7 +303,7 @@ class GELU(Module):
 class _Shrink(Module):
     """Hardshrink and Softshrink: one number."""
 
-    _function: Any
+    _function: Callable[..., Tensor]
 
     def __init__(self, lambd: float = 0.5) -> None:
         super().__init__()
@@ -345,7 +374,7 @@ class PReLU(Module):
 class _OverDim(Module):
     """Softmax and its relatives: one dimension."""
 
-    _function: Any
+    _function: Callable[..., Tensor]
 
     def __init__(self, dim: int | None = None) -> None:
         super().__init__()

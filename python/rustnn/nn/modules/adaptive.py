@@ -92,7 +92,22 @@ class AdaptiveLogSoftmaxWithLoss(Module):
                 f"Target values should be in [0, {self.n_classes - 1}], "
                 f"but values in range [{int(target.min())}, {int(target.max())}] were found. "
             )
-        chosen = self.log_prob(input).gather(1, target.unsqueeze(1)).squeeze(1)
+        # Each tail is computed for the rows whose class lies in it, and not at all if there are none.
+        head_output = F.log_softmax(self.head(input), dim=1)
+        bounds = [0, *self.cutoffs]
+        tail_part: Any = 0
+        head_class = target
+        for i in range(1, len(bounds) - 1):
+            inside = (target >= bounds[i]) & (target < bounds[i + 1])
+            rows = inside.nonzero().reshape(-1)
+            if not rows.numel():
+                continue
+            cluster = F.log_softmax(self.tail[i - 1](input.index_select(0, rows)), dim=1)
+            own = cluster.gather(1, (target.index_select(0, rows) - bounds[i]).unsqueeze(1)).squeeze(1)
+            zeros = _C.zeros(target.numel(), dtype=own.dtype)
+            tail_part = zeros.index_add(0, rows, own) + tail_part
+            head_class = head_class.masked_fill(inside, self.shortlist_size + i - 1)
+        chosen = head_output.gather(1, head_class.unsqueeze(1)).squeeze(1) + tail_part
         loss = (-chosen).mean()
         return _ASMoutput(chosen if batched else chosen.squeeze(0), loss)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import functional as F
 from .. import init
@@ -32,7 +32,7 @@ class MultiheadAttention(Module):
         out, weights = attention(x, x, x)
     """
 
-    __constants__ = ["batch_first"]
+    __constants__: ClassVar[list[str]] = ["batch_first"]
     in_proj_weight: Any
     in_proj_bias: Any
     q_proj_weight: Any

@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any, Self
 
 from ..module import Module, _addindent
-from ..parameter import Parameter
 from .parameter_container import ParameterDict, ParameterList
 
 __all__ = ["Container", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
@@ -74,7 +73,7 @@ class Sequential(Module):
 
     def __add__(self, other: Any) -> Sequential:
         if not isinstance(other, Sequential):
-            raise ValueError(
+            raise ValueError(  # noqa: TRY004
                 f"add operator supports only objects of Sequential class, but {type(other)} is given."
             )
         return Sequential(*self, *other)
@@ -87,7 +86,7 @@ class Sequential(Module):
 
     def __iadd__(self, other: Any) -> Self:
         if not isinstance(other, Sequential):
-            raise ValueError(
+            raise ValueError(  # noqa: TRY004
                 f"add operator supports only objects of Sequential class, but {type(other)} is given."
             )
         offset = len(self)
@@ -137,7 +136,7 @@ class Sequential(Module):
     def insert(self, index: int, module: Module) -> Self:
         """Adds a module before position ``index``."""
         if not isinstance(module, Module):
-            raise AssertionError(f"module should be of type: {Module}")
+            raise AssertionError(f"module should be of type: {Module}")  # noqa: TRY004
         size = len(self._modules)
         if not -size <= index <= size:
             raise IndexError(f"Index out of range: {index}")
@@ -248,9 +247,7 @@ class ModuleList(Module):
     def extend(self, modules: Iterable[Module]) -> Self:
         """Adds several modules at the end."""
         if not isinstance(modules, Iterable):
-            raise TypeError(
-                f"ModuleList.extend should be called with an iterable, but got {type(modules).__name__}"
-            )
+            raise TypeError(f"ModuleList.extend should be called with an iterable, but got {type(modules).__name__}")
         offset = len(self)
         for i, module in enumerate(modules):
             self.add_module(str(offset + i), module)
@@ -332,12 +329,8 @@ class ModuleDict(Module):
             return
         for j, m in enumerate(modules):
             if not isinstance(m, Iterable):
-                raise TypeError(
-                    f"ModuleDict update sequence element #{j} should be Iterable; is {type(m).__name__}"
-                )
+                raise TypeError(f"ModuleDict update sequence element #{j} should be Iterable; is {type(m).__name__}")
             pair = list(m)
             if len(pair) != 2:
-                raise ValueError(
-                    f"ModuleDict update sequence element #{j} has length {len(pair)}; 2 is required"
-                )
+                raise ValueError(f"ModuleDict update sequence element #{j} has length {len(pair)}; 2 is required")
             self[pair[0]] = pair[1]

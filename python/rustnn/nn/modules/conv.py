@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from .. import functional as F
 from .. import init
@@ -18,10 +19,17 @@ __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "
 class _ConvNd(Module):
     """What all convolutions share: checked sizes, weight and bias, their initialisation, the repr."""
 
-    __constants__ = [
-        "stride", "padding", "dilation", "groups", "padding_mode", "output_padding", "in_channels", "out_channels",
+    __constants__: ClassVar[list[str]] = [
+        "stride",
+        "padding",
+        "dilation",
+        "groups",
+        "padding_mode",
+        "output_padding",
+        "in_channels",
+        "out_channels",
         "kernel_size",
-    ]  # fmt: skip
+    ]
     in_channels: int
     out_channels: int
     kernel_size: tuple[int, ...]
@@ -60,7 +68,7 @@ class _ConvNd(Module):
             raise ValueError("out_channels must be divisible by groups")
         if isinstance(padding, str):
             if padding not in ("same", "valid"):
-                raise ValueError(f"Invalid padding string {padding!r}, should be one of {{'valid', 'same'}}")
+                raise ValueError(f"Invalid padding string {padding!r}, should be one of {{'same', 'valid'}}")
             if padding == "same" and any(s != 1 for s in stride):
                 raise ValueError("padding='same' is not supported for strided convolutions")
         modes = ("zeros", "reflect", "replicate", "circular")
@@ -136,7 +144,7 @@ class _Conv(_ConvNd):
     """An ordinary convolution of ``_dims`` dimensions; the subclass names the function that does it."""
 
     _dims: int
-    _function: Any
+    _function: Callable[..., Tensor]
 
     def __init__(
         self,
@@ -221,7 +229,7 @@ class _ConvTransposeNd(_ConvNd):
     """A transposed convolution of ``_dims`` dimensions (the gradient of a convolution by its input)."""
 
     _dims: int
-    _function: Any
+    _function: Callable[..., Tensor]
 
     def __init__(
         self,

@@ -15,7 +15,9 @@ from .lazy import LazyModuleMixin
 class _LazyConvXd(LazyModuleMixin):
     """A convolution without ``in_channels``; all other arguments are those of the eager class."""
 
-    _dims: int
+    kernel_size: Any
+    groups: int
+    transposed: bool
 
     def __init__(
         self, out_channels: int, kernel_size: Any, *args: Any, bias: bool = True, device: Any = None,
@@ -152,8 +154,10 @@ class _LazyInstanceNorm(_LazyNormBase):
     _affine_default = False
     _track_default = False
 
+    _dims: int
+
     def _feature_dim(self, input: Tensor) -> int:
-        return input.dim() - self._get_no_batch_dim()
+        return int(input.dim()) - self._dims - 1
 
 
 class LazyBatchNorm1d(_LazyNormBase, BatchNorm1d):  # type: ignore[misc]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import init
 from .._base import _C, Tensor
@@ -41,7 +41,7 @@ class Linear(Module):
         nn.Linear(20, 30)(rustnn.randn(128, 20)).shape  # (128, 30)
     """
 
-    __constants__ = ["in_features", "out_features"]
+    __constants__: ClassVar[list[str]] = ["in_features", "out_features"]
     in_features: int
     out_features: int
     weight: Any
@@ -87,7 +87,7 @@ class Bilinear(Module):
     weight ``(out_features, in1_features, in2_features)``.
     """
 
-    __constants__ = ["in1_features", "in2_features", "out_features"]
+    __constants__: ClassVar[list[str]] = ["in1_features", "in2_features", "out_features"]
     weight: Any
     bias: Any
 
@@ -161,5 +161,3 @@ class LazyLinear(LazyModuleMixin, Linear):
                     f"self.weight: {self.weight.shape[-1]}"
                 )
             self.in_features = input.shape[-1]
-
-

@@ -166,4 +166,3 @@ class CircularPad3d(_CircularPadNd):
     """Pads around the circle, the last 3 dimensions."""
 
     _dims = 3
-

@@ -88,9 +88,7 @@ class ParameterList(Module):
     def extend(self, values: Iterable[Any]) -> Self:
         """Adds several values at the end."""
         if not isinstance(values, Iterable) or isinstance(values, Tensor):
-            raise TypeError(
-                f"ParameterList.extend should be called with an iterable, but got {type(values).__name__}"
-            )
+            raise TypeError(f"ParameterList.extend should be called with an iterable, but got {type(values).__name__}")
         for value in values:
             self.append(value)
         return self
@@ -186,7 +184,7 @@ class ParameterDict(Module):
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value under ``key``, or ``default``."""
-        return self[key] if key in self else default
+        return self.get(key, default)
 
     def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
         """A new ParameterDict with ``default`` under each of ``keys``."""
@@ -217,14 +215,10 @@ class ParameterDict(Module):
             return
         for j, p in enumerate(parameters):
             if not isinstance(p, Iterable):
-                raise TypeError(
-                    f"ParameterDict update sequence element #{j} should be Iterable; is {type(p).__name__}"
-                )
+                raise TypeError(f"ParameterDict update sequence element #{j} should be Iterable; is {type(p).__name__}")
             pair = list(p)
             if len(pair) != 2:
-                raise ValueError(
-                    f"ParameterDict update sequence element #{j} has length {len(pair)}; 2 is required"
-                )
+                raise ValueError(f"ParameterDict update sequence element #{j} has length {len(pair)}; 2 is required")
             self[pair[0]] = pair[1]
 
     def extra_repr(self) -> str:
@@ -236,7 +230,7 @@ class ParameterDict(Module):
                 lines.append(f"  ({key}): Object of type: {type(value).__name__}")
         return "\n".join(lines)
 
-    def __call__(self, input: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("ParameterDict should not be called.")
 
     def __or__(self, other: Any) -> ParameterDict:

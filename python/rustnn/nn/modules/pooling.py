@@ -51,7 +51,13 @@ class _MaxPoolNd(Module):
     def forward(self, input: Tensor) -> Any:
         """``(N, C, *)`` or ``(C, *)`` to the pooled size."""
         return self._function(
-            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices
+            input,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.ceil_mode,
+            self.return_indices,
         )
 
     def extra_repr(self) -> str:
@@ -127,6 +133,10 @@ class _AvgPoolNd(Module):
         count_include_pad: whether padding counts in the divisor.
     """
 
+    kernel_size: Any
+    stride: Any
+    padding: Any
+
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
@@ -148,9 +158,7 @@ class AvgPool1d(_AvgPoolNd):
 
     def forward(self, input: Tensor) -> Tensor:
         """``(N, C, L)`` to the pooled size."""
-        return F.avg_pool1d(
-            input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
-        )
+        return F.avg_pool1d(input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
 
 class _AvgPool(_AvgPoolNd):
@@ -194,6 +202,7 @@ class AvgPool3d(_AvgPool):
 
 
 class _FractionalMaxPoolNd(Module):
+    _random_samples: Any
     _dims: int
     _function: Any
 

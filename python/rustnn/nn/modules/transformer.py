@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import functional as F
 from .. import init
@@ -57,9 +57,11 @@ def _detect_is_causal_mask(mask: Tensor | None, is_causal: bool | None = None, s
         n = size if size is not None else mask.shape[-2]
         if tuple(mask.shape[-2:]) != (n, n) or mask.dim() != 2:
             return False
-        return bool((mask == _generate_square_subsequent_mask(n, dtype=mask.dtype)).all()) if (
-            mask.is_floating_point()
-        ) else False
+        return (
+            bool((mask == _generate_square_subsequent_mask(n, dtype=mask.dtype)).all())
+            if (mask.is_floating_point())
+            else False
+        )
     return is_causal is True
 
 
@@ -98,7 +100,15 @@ class Transformer(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        layer: tuple[Any, ...] = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first)
+        layer: list[Any] = [
+            d_model,
+            nhead,
+            dim_feedforward,
+            dropout,
+            activation,
+            layer_norm_eps,
+            batch_first,
+        ]
         how: dict[str, Any] = {"bias": bias, "device": device, "dtype": dtype}
         if custom_encoder is not None:
             self.encoder = custom_encoder
@@ -139,9 +149,7 @@ class Transformer(Module):
             raise RuntimeError("the batch number of src and tgt must be equal")
         if src.shape[-1] != self.d_model or tgt.shape[-1] != self.d_model:
             raise RuntimeError("the feature number of src and tgt must be equal to d_model")
-        memory = self.encoder(
-            src, mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=src_is_causal
-        )
+        memory = self.encoder(src, mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=src_is_causal)
         return self.decoder(  # type: ignore[no-any-return]
             tgt,
             memory,
@@ -167,7 +175,7 @@ class Transformer(Module):
 class TransformerEncoder(Module):
     """``num_layers`` copies of an encoder layer, one after the other."""
 
-    __constants__ = ["norm"]
+    __constants__: ClassVar[list[str]] = ["norm"]
     norm: Any
 
     def __init__(
@@ -208,7 +216,7 @@ class TransformerEncoder(Module):
 class TransformerDecoder(Module):
     """``num_layers`` copies of a decoder layer, one after the other."""
 
-    __constants__ = ["norm"]
+    __constants__: ClassVar[list[str]] = ["norm"]
     norm: Any
 
     def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
@@ -276,7 +284,7 @@ class TransformerEncoderLayer(_Layer):
         norm_first: norms before instead of after.
     """
 
-    __constants__ = ["norm_first"]
+    __constants__: ClassVar[list[str]] = ["norm_first"]
 
     def __init__(
         self,
@@ -326,7 +334,13 @@ class TransformerEncoderLayer(_Layer):
 
     def _sa_block(self, x: Tensor, attn_mask: Any, key_padding_mask: Any, is_causal: bool = False) -> Tensor:
         x = self.self_attn(
-            x, x, x, attn_mask=attn_mask, key_padding_mask=key_padding_mask, need_weights=False, is_causal=is_causal
+            x,
+            x,
+            x,
+            attn_mask=attn_mask,
+            key_padding_mask=key_padding_mask,
+            need_weights=False,
+            is_causal=is_causal,
         )[0]
         return self.dropout1(x)  # type: ignore[no-any-return]
 
@@ -340,7 +354,7 @@ class TransformerDecoderLayer(_Layer):
     Arguments as :class:`TransformerEncoderLayer`'s.
     """
 
-    __constants__ = ["norm_first"]
+    __constants__: ClassVar[list[str]] = ["norm_first"]
 
     def __init__(
         self,
@@ -397,7 +411,13 @@ class TransformerDecoderLayer(_Layer):
 
     def _sa_block(self, x: Tensor, attn_mask: Any, key_padding_mask: Any, is_causal: bool = False) -> Tensor:
         x = self.self_attn(
-            x, x, x, attn_mask=attn_mask, key_padding_mask=key_padding_mask, is_causal=is_causal, need_weights=False
+            x,
+            x,
+            x,
+            attn_mask=attn_mask,
+            key_padding_mask=key_padding_mask,
+            is_causal=is_causal,
+            need_weights=False,
         )[0]
         return self.dropout1(x)  # type: ignore[no-any-return]
 
@@ -417,5 +437,3 @@ class TransformerDecoderLayer(_Layer):
 
     def _ff_block(self, x: Tensor) -> Tensor:
         return self.dropout3(self._feed(x))  # type: ignore[no-any-return]
-
-

@@ -26,9 +26,7 @@ def _listed(value: Any, what: str) -> list[Any]:
     exhausted = isinstance(value, types.GeneratorType)
     items = list(value)
     if exhausted and not items:
-        warnings.warn(
-            f"`{what}` is an empty generator, no gradient clipping will occur.", stacklevel=4
-        )
+        warnings.warn(f"`{what}` is an empty generator, no gradient clipping will occur.", stacklevel=4)
     return items
 
 
@@ -56,9 +54,7 @@ def get_total_norm(
     return total
 
 
-def clip_grads_with_norm_(
-    parameters: Any, max_norm: float, total_norm: Tensor, foreach: bool | None = None
-) -> None:
+def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Tensor, foreach: bool | None = None) -> None:
     """Scales all gradients by ``max_norm / (total_norm + 1e-6)`` if that is below 1."""
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     grads = [p.grad for p in parameters if p.grad is not None]

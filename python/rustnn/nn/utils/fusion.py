@@ -22,7 +22,14 @@ def _folded(weight: Any, bias: Any, mean: Any, var: Any, eps: float, scale: Any,
 
 
 def fuse_conv_bn_weights(
-    conv_w: Any, conv_b: Any, bn_rm: Any, bn_rv: Any, bn_eps: float, bn_w: Any, bn_b: Any, transpose: bool = False
+    conv_w: Any,
+    conv_b: Any,
+    bn_rm: Any,
+    bn_rv: Any,
+    bn_eps: float,
+    bn_w: Any,
+    bn_b: Any,
+    transpose: bool = False,
 ) -> tuple[Parameter, Parameter]:
     """Weight and bias of a convolution that also does the batch norm behind it."""
     return _folded(conv_w.detach(), None if conv_b is None else conv_b.detach(), bn_rm, bn_rv, bn_eps,

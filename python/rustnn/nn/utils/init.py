@@ -16,8 +16,8 @@ def skip_init(module_cls: type[Module], *args: Any, **kwargs: Any) -> Module:
     program that only overwrites them can tell.
     """
     if not issubclass(module_cls, Module):
-        raise RuntimeError(f"Expected a Module; got {module_cls}")
-    from ..._C import get_rng_state, set_rng_state
+        raise RuntimeError(f"Expected a Module; got {module_cls}")  # noqa: TRY004
+    from ...random import get_rng_state, set_rng_state
 
     state = get_rng_state()
     try:

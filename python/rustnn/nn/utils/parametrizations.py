@@ -36,7 +36,13 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
     parametrize.register_parametrization(module, name, made, unsafe=True)
 
     def from_old_names(
-        state_dict: dict[str, Any], prefix: str, meta: Any, strict: bool, missing: Any, unexpected: Any, errors: Any
+        state_dict: dict[str, Any],
+        prefix: str,
+        meta: Any,
+        strict: bool,
+        missing: Any,
+        unexpected: Any,
+        errors: Any,
     ) -> None:
         # Checkpoints of the hook-based weight_norm.
         g, v = f"{prefix}{name}_g", f"{prefix}{name}_v"
@@ -104,14 +110,18 @@ class _SpectralNorm(Module):
 
 
 def spectral_norm(
-    module: Module, name: str = "weight", n_power_iterations: int = 1, eps: float = 1e-12, dim: int | None = None
+    module: Module,
+    name: str = "weight",
+    n_power_iterations: int = 1,
+    eps: float = 1e-12,
+    dim: int | None = None,
 ) -> Module:
     """Divides a parameter by its largest singular value."""
     if not hasattr(module, name):
         raise ValueError(f"Module '{module}' has no parameter or buffer with name '{name}'")
     weight = getattr(module, name)
     if not isinstance(weight, Tensor):
-        raise ValueError(f"Module '{module}' has no parameter or buffer with name '{name}'")
+        raise ValueError(f"Module '{module}' has no parameter or buffer with name '{name}'")  # noqa: TRY004
     if dim is None:
         dim = 1 if type(module).__name__ in ("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d") else 0
     parametrize.register_parametrization(module, name, _SpectralNorm(weight, n_power_iterations, dim, eps))
@@ -155,7 +165,11 @@ class _Orthogonal(Module):
 
 
 def orthogonal(
-    module: Module, name: str = "weight", orthogonal_map: str | None = None, *, use_trivialization: bool = True
+    module: Module,
+    name: str = "weight",
+    orthogonal_map: str | None = None,
+    *,
+    use_trivialization: bool = True,
 ) -> Module:
     """Keeps a matrix parameter orthogonal (its rows or columns orthonormal) by the Cayley map.
 
@@ -163,7 +177,7 @@ def orthogonal(
     """
     weight = getattr(module, name, None)
     if not isinstance(weight, Tensor):
-        raise ValueError(f"Module '{module}' has no parameter or buffer with name '{name}'")
+        raise ValueError(f"Module '{module}' has no parameter or buffer with name '{name}'")  # noqa: TRY004
     if weight.dim() != 2:
         raise ValueError(
             f"Expected a matrix. Got a tensor of {weight.dim()} dimensions. (Batches of matrices are not available.)"

@@ -94,8 +94,17 @@ class _Worker:
         self.process = context.Process(
             target=worker_main,
             args=(
-                loader.dataset, loader._auto_collation, loader.collate_fn, loader.drop_last, base_seed, number,
-                loader.num_workers, loader.worker_init_fn, their_tasks, their_results, foreign,
+                loader.dataset,
+                loader._auto_collation,
+                loader.collate_fn,
+                loader.drop_last,
+                base_seed,
+                number,
+                loader.num_workers,
+                loader.worker_init_fn,
+                their_tasks,
+                their_results,
+                foreign,
             ),
             daemon=True,
         )
@@ -186,9 +195,7 @@ class WorkersIterator(BaseIterator):
         while True:
             if in_order:
                 # Tasks that an exhausted worker did not answer leave gaps.
-                while self._next < self._sent and not (
-                    self._next in self._waiting or self._next in self._arrived
-                ):
+                while self._next < self._sent and not (self._next in self._waiting or self._next in self._arrived):
                     self._next += 1
                 found = self._next if self._next in self._arrived else None
             else:

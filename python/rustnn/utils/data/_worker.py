@@ -63,9 +63,7 @@ class Fetcher:
         drop_last: for iterables: leave a last, shorter batch out.
     """
 
-    def __init__(
-        self, dataset: Any, batched: bool, collate_fn: Callable[[Any], Any], drop_last: bool
-    ) -> None:
+    def __init__(self, dataset: Any, batched: bool, collate_fn: Callable[[Any], Any], drop_last: bool) -> None:
         self.dataset = dataset
         self.batched = batched
         self.collate_fn = collate_fn
@@ -158,8 +156,16 @@ def describe_failure(error: BaseException, where: str) -> Failure:
 
 
 def worker_main(
-    dataset: Any, batched: bool, collate_fn: Callable[[Any], Any], drop_last: bool, base_seed: int, worker: int,
-    num_workers: int, init: Callable[[int], None] | None, tasks: Channel, results: Channel,
+    dataset: Any,
+    batched: bool,
+    collate_fn: Callable[[Any], Any],
+    drop_last: bool,
+    base_seed: int,
+    worker: int,
+    num_workers: int,
+    init: Callable[[int], None] | None,
+    tasks: Channel,
+    results: Channel,
     foreign: list[Channel],
 ) -> None:
     """A worker's life: seeds, the user's ``worker_init_fn``, then tasks until there are no more."""

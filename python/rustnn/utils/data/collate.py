@@ -95,9 +95,7 @@ default_collate_fn_map: dict[type | tuple[type, ...], Callable[..., Any]] = {
 }
 
 
-def collate(
-    batch: Any, *, collate_fn_map: dict[type | tuple[type, ...], Callable[..., Any]] | None = None
-) -> Any:
+def collate(batch: Any, *, collate_fn_map: dict[type | tuple[type, ...], Callable[..., Any]] | None = None) -> Any:
     """Collates by the type of the first item: the map's functions, then containers, item by item."""
     first = batch[0]
     kind = type(first)

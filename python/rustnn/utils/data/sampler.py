@@ -51,7 +51,10 @@ class RandomSampler(Sampler[int]):
     """
 
     def __init__(
-        self, data_source: Sized, replacement: bool = False, num_samples: int | None = None,
+        self,
+        data_source: Sized,
+        replacement: bool = False,
+        num_samples: int | None = None,
         generator: Any = None,
     ) -> None:
         self.data_source = data_source
@@ -76,9 +79,7 @@ class RandomSampler(Sampler[int]):
         if self.replacement:
             for start in range(0, wanted, 32):
                 size = min(32, wanted - start)
-                yield from rustnn.randint(
-                    high=n, size=(size,), dtype=rustnn.int64, generator=generator
-                ).tolist()
+                yield from rustnn.randint(high=n, size=(size,), dtype=rustnn.int64, generator=generator).tolist()
             return
         for _ in range(wanted // n):
             yield from rustnn.randperm(n, generator=generator).tolist()
@@ -115,18 +116,14 @@ class WeightedRandomSampler(Sampler[int]):
             raise ValueError(f"replacement should be a boolean value, but got replacement={replacement}")
         tensor = rustnn.as_tensor(weights, dtype=rustnn.double)
         if tensor.dim() != 1:
-            raise ValueError(
-                f"weights should be a 1d sequence but given weights have shape {tuple(tensor.shape)}"
-            )
+            raise ValueError(f"weights should be a 1d sequence but given weights have shape {tuple(tensor.shape)}")
         self.weights = tensor
         self.num_samples = num_samples
         self.replacement = replacement
         self.generator = generator
 
     def __iter__(self) -> Iterator[int]:
-        drawn = rustnn.multinomial(
-            self.weights, self.num_samples, self.replacement, generator=self.generator
-        )
+        drawn = rustnn.multinomial(self.weights, self.num_samples, self.replacement, generator=self.generator)
         return iter(drawn.tolist())
 
     def __len__(self) -> int:

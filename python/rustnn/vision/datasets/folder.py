@@ -48,8 +48,11 @@ def find_classes(directory: str | Path) -> tuple[list[str], dict[str, int]]:
 
 
 def make_dataset(
-    directory: str | Path, class_to_idx: dict[str, int] | None = None, extensions: str | tuple[str, ...] | None = None,
-    is_valid_file: Callable[[str], bool] | None = None, allow_empty: bool = False,
+    directory: str | Path,
+    class_to_idx: dict[str, int] | None = None,
+    extensions: str | tuple[str, ...] | None = None,
+    is_valid_file: Callable[[str], bool] | None = None,
+    allow_empty: bool = False,
 ) -> list[tuple[str, int]]:
     """The files of every class, in order, as (path, class number).
 
@@ -98,9 +101,14 @@ class DatasetFolder(VisionDataset):
     """
 
     def __init__(
-        self, root: str | Path, loader: Callable[[str], Any], extensions: tuple[str, ...] | None = None,
-        transform: Callable[[Any], Any] | None = None, target_transform: Callable[[Any], Any] | None = None,
-        is_valid_file: Callable[[str], bool] | None = None, allow_empty: bool = False,
+        self,
+        root: str | Path,
+        loader: Callable[[str], Any],
+        extensions: tuple[str, ...] | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+        is_valid_file: Callable[[str], bool] | None = None,
+        allow_empty: bool = False,
     ) -> None:
         super().__init__(root, transform=transform, target_transform=target_transform)
         self.classes, self.class_to_idx = self.find_classes(self.root)
@@ -135,9 +143,13 @@ class ImageFolder(DatasetFolder):
     """Images in ``root/class/name.png``."""
 
     def __init__(
-        self, root: str | Path, transform: Callable[[Any], Any] | None = None,
-        target_transform: Callable[[Any], Any] | None = None, loader: Callable[[str], Any] = default_loader,
-        is_valid_file: Callable[[str], bool] | None = None, allow_empty: bool = False,
+        self,
+        root: str | Path,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+        loader: Callable[[str], Any] = default_loader,
+        is_valid_file: Callable[[str], bool] | None = None,
+        allow_empty: bool = False,
     ) -> None:
         extensions = IMG_EXTENSIONS if is_valid_file is None else None
         super().__init__(root, loader, extensions, transform, target_transform, is_valid_file, allow_empty)
@@ -148,8 +160,12 @@ class FakeData(VisionDataset):
     """Random images and labels, the same for the same index."""
 
     def __init__(
-        self, size: int = 1000, image_size: tuple[int, int, int] = (3, 224, 224), num_classes: int = 10,
-        transform: Callable[[Any], Any] | None = None, target_transform: Callable[[Any], Any] | None = None,
+        self,
+        size: int = 1000,
+        image_size: tuple[int, int, int] = (3, 224, 224),
+        num_classes: int = 10,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
         random_offset: int = 0,
     ) -> None:
         super().__init__(transform=transform, target_transform=target_transform)

@@ -56,8 +56,11 @@ class VisionDataset(Dataset[Any]):
     _repr_indent = 4
 
     def __init__(
-        self, root: Any = None, transforms: Callable[..., Any] | None = None,
-        transform: Callable[[Any], Any] | None = None, target_transform: Callable[[Any], Any] | None = None,
+        self,
+        root: Any = None,
+        transforms: Callable[..., Any] | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
     ) -> None:
         self.root = os.path.expanduser(root) if isinstance(root, str) else root
         if transforms is not None and (transform is not None or target_transform is not None):

@@ -27,7 +27,23 @@ from .vgg import (
 )
 
 __all__ = [
-    "VGG", "AlexNet", "ResNet", "alexnet", "resnet101", "resnet152", "resnet18", "resnet34", "resnet50",
-    "resnext50_32x4d", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn",
+    "VGG",
+    "AlexNet",
+    "ResNet",
+    "alexnet",
+    "resnet101",
+    "resnet152",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnext50_32x4d",
+    "vgg11",
+    "vgg11_bn",
+    "vgg13",
+    "vgg13_bn",
+    "vgg16",
+    "vgg16_bn",
+    "vgg19",
+    "vgg19_bn",
     "wide_resnet50_2",
 ]

@@ -11,8 +11,16 @@ from rustnn._C import Tensor
 from ._weights import refuse_weights
 
 __all__ = [
-    "BasicBlock", "Bottleneck", "ResNet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
-    "resnext50_32x4d", "wide_resnet50_2",
+    "BasicBlock",
+    "Bottleneck",
+    "ResNet",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "wide_resnet50_2",
 ]
 
 Norm = Callable[..., nn.Module]
@@ -36,8 +44,15 @@ class BasicBlock(nn.Module):
     expansion: int = 1
 
     def __init__(
-        self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None, groups: int = 1,
-        base_width: int = 64, dilation: int = 1, norm_layer: Norm | None = None,
+        self,
+        inplanes: int,
+        planes: int,
+        stride: int = 1,
+        downsample: nn.Module | None = None,
+        groups: int = 1,
+        base_width: int = 64,
+        dilation: int = 1,
+        norm_layer: Norm | None = None,
     ) -> None:
         super().__init__()
         norm = norm_layer or nn.BatchNorm2d
@@ -67,8 +82,15 @@ class Bottleneck(nn.Module):
     expansion: int = 4
 
     def __init__(
-        self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None, groups: int = 1,
-        base_width: int = 64, dilation: int = 1, norm_layer: Norm | None = None,
+        self,
+        inplanes: int,
+        planes: int,
+        stride: int = 1,
+        downsample: nn.Module | None = None,
+        groups: int = 1,
+        base_width: int = 64,
+        dilation: int = 1,
+        norm_layer: Norm | None = None,
     ) -> None:
         super().__init__()
         norm = norm_layer or nn.BatchNorm2d
@@ -101,9 +123,15 @@ class ResNet(nn.Module):
     """
 
     def __init__(
-        self, block: type[BasicBlock] | type[Bottleneck], layers: list[int], num_classes: int = 1000,
-        zero_init_residual: bool = False, groups: int = 1, width_per_group: int = 64,
-        replace_stride_with_dilation: list[bool] | None = None, norm_layer: Norm | None = None,
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        layers: list[int],
+        num_classes: int = 1000,
+        zero_init_residual: bool = False,
+        groups: int = 1,
+        width_per_group: int = 64,
+        replace_stride_with_dilation: list[bool] | None = None,
+        norm_layer: Norm | None = None,
     ) -> None:
         super().__init__()
         self._norm_layer = norm_layer or nn.BatchNorm2d
@@ -134,12 +162,16 @@ class ResNet(nn.Module):
                 nn.init.constant_(m.bias, 0)
         if zero_init_residual:
             for m in self.modules():
-                last = m.bn3 if isinstance(m, Bottleneck) else m.bn2 if isinstance(m, BasicBlock) else None
+                last: Any = m.bn3 if isinstance(m, Bottleneck) else m.bn2 if isinstance(m, BasicBlock) else None
                 if last is not None and last.weight is not None:
                     nn.init.constant_(last.weight, 0)
 
     def _make_layer(
-        self, block: type[BasicBlock] | type[Bottleneck], planes: int, blocks: int, stride: int = 1,
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        planes: int,
+        blocks: int,
+        stride: int = 1,
         dilate: bool = False,
     ) -> nn.Sequential:
         norm, before = self._norm_layer, self.dilation
@@ -151,14 +183,16 @@ class ResNet(nn.Module):
             downsample = nn.Sequential(
                 conv1x1(self.inplanes, planes * block.expansion, stride), norm(planes * block.expansion)
             )
-        layers = [
-            block(self.inplanes, planes, stride, downsample, self.groups, self.base_width, before, norm)
-        ]
+        layers = [block(self.inplanes, planes, stride, downsample, self.groups, self.base_width, before, norm)]
         self.inplanes = planes * block.expansion
         for _ in range(1, blocks):
             layers.append(
                 block(
-                    self.inplanes, planes, groups=self.groups, base_width=self.base_width, dilation=self.dilation,
+                    self.inplanes,
+                    planes,
+                    groups=self.groups,
+                    base_width=self.base_width,
+                    dilation=self.dilation,
                     norm_layer=norm,
                 )
             )

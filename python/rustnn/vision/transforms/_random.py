@@ -83,7 +83,11 @@ class RandomCrop(Module):
     """A part of ``size`` at a random place, of the image with a border of ``padding``."""
 
     def __init__(
-        self, size: Any, padding: Any = None, pad_if_needed: bool = False, fill: Any = 0,
+        self,
+        size: Any,
+        padding: Any = None,
+        pad_if_needed: bool = False,
+        fill: Any = 0,
         padding_mode: str = "constant",
     ) -> None:
         super().__init__()
@@ -124,8 +128,12 @@ class RandomResizedCrop(Module):
     """A part of random area and aspect ratio, scaled to ``size``."""
 
     def __init__(
-        self, size: Any, scale: Sequence[float] = (0.08, 1.0), ratio: Sequence[float] = (3.0 / 4.0, 4.0 / 3.0),
-        interpolation: Any = InterpolationMode.BILINEAR, antialias: bool | None = True,
+        self,
+        size: Any,
+        scale: Sequence[float] = (0.08, 1.0),
+        ratio: Sequence[float] = (3.0 / 4.0, 4.0 / 3.0),
+        interpolation: Any = InterpolationMode.BILINEAR,
+        antialias: bool | None = True,
     ) -> None:
         super().__init__()
         self.size = size_pair(size)
@@ -176,8 +184,12 @@ class RandomRotation(Module):
     """Rotates a Pillow image by an angle of the range ``degrees``."""
 
     def __init__(
-        self, degrees: Any, interpolation: Any = InterpolationMode.NEAREST, expand: bool = False,
-        center: Any = None, fill: Any = 0,
+        self,
+        degrees: Any,
+        interpolation: Any = InterpolationMode.NEAREST,
+        expand: bool = False,
+        center: Any = None,
+        fill: Any = 0,
     ) -> None:
         super().__init__()
         if isinstance(degrees, numbers.Number):
@@ -271,8 +283,12 @@ class RandomErasing(Module):
     """Overwrites a random rectangle of a tensor image with probability ``p``."""
 
     def __init__(
-        self, p: float = 0.5, scale: Sequence[float] = (0.02, 0.33), ratio: Sequence[float] = (0.3, 3.3),
-        value: Any = 0, inplace: bool = False,
+        self,
+        p: float = 0.5,
+        scale: Sequence[float] = (0.02, 0.33),
+        ratio: Sequence[float] = (0.3, 3.3),
+        value: Any = 0,
+        inplace: bool = False,
     ) -> None:
         super().__init__()
         if not isinstance(value, (numbers.Number, str, tuple, list)):
@@ -318,7 +334,7 @@ class RandomErasing(Module):
         if isinstance(self.value, (int, float)):
             value = [float(self.value)]
         else:
-            value = None if isinstance(self.value, str) else [float(v) for v in self.value]
+            value = None if isinstance(self.value, str) else [float(v) for v in self.value]  # type: ignore[union-attr]
         if value is not None and len(value) not in (1, img.shape[-3]):
             raise ValueError(
                 f"If value is a sequence, it should have either a single value or {img.shape[-3]} (number of input "

@@ -41,7 +41,9 @@ def crop(img: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
     part = img[..., max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     if left < 0 or top < 0 or right > w or bottom > h:
         sides = [
-            max(min(right, 0) - left, 0), max(right - max(w, left), 0), max(min(bottom, 0) - top, 0),
+            max(min(right, 0) - left, 0),
+            max(right - max(w, left), 0),
+            max(min(bottom, 0) - top, 0),
             max(bottom - max(h, top), 0),
         ]
         return F.pad(part, sides)

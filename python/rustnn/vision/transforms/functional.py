@@ -30,13 +30,21 @@ class InterpolationMode(enum.Enum):
 
 
 _RESAMPLE = {
-    InterpolationMode.NEAREST: 0, InterpolationMode.NEAREST_EXACT: 0, InterpolationMode.LANCZOS: 1,
-    InterpolationMode.BILINEAR: 2, InterpolationMode.BICUBIC: 3, InterpolationMode.BOX: 4,
+    InterpolationMode.NEAREST: 0,
+    InterpolationMode.NEAREST_EXACT: 0,
+    InterpolationMode.LANCZOS: 1,
+    InterpolationMode.BILINEAR: 2,
+    InterpolationMode.BICUBIC: 3,
+    InterpolationMode.BOX: 4,
     InterpolationMode.HAMMING: 5,
 }
 _BY_NUMBER = {
-    0: InterpolationMode.NEAREST, 1: InterpolationMode.LANCZOS, 2: InterpolationMode.BILINEAR,
-    3: InterpolationMode.BICUBIC, 4: InterpolationMode.BOX, 5: InterpolationMode.HAMMING,
+    0: InterpolationMode.NEAREST,
+    1: InterpolationMode.LANCZOS,
+    2: InterpolationMode.BILINEAR,
+    3: InterpolationMode.BICUBIC,
+    4: InterpolationMode.BOX,
+    5: InterpolationMode.HAMMING,
 }
 
 
@@ -45,7 +53,9 @@ def interpolation_mode(value: Any) -> InterpolationMode:
     if isinstance(value, int):
         return _BY_NUMBER[int(value)]
     if not isinstance(value, InterpolationMode):
-        raise TypeError("Argument interpolation should be a InterpolationMode or a corresponding Pillow integer constant")
+        raise TypeError(
+            "Argument interpolation should be a InterpolationMode or a corresponding Pillow integer constant"
+        )
     return value
 
 
@@ -224,7 +234,10 @@ def resized_size(size: Any, height: int, width: int, max_size: int | None) -> li
 
 
 def resize(
-    img: Any, size: Any, interpolation: Any = InterpolationMode.BILINEAR, max_size: int | None = None,
+    img: Any,
+    size: Any,
+    interpolation: Any = InterpolationMode.BILINEAR,
+    max_size: int | None = None,
     antialias: bool | None = True,
 ) -> Any:
     """Scales to ``(height, width)``, or so that the shorter side has ``size``."""
@@ -257,8 +270,10 @@ def center_crop(img: Any, output_size: Any) -> Any:
     _, h, w = get_dimensions(img)
     if tw > w or th > h:
         sides = (
-            (tw - w) // 2 if tw > w else 0, (th - h) // 2 if th > h else 0,
-            (tw - w + 1) // 2 if tw > w else 0, (th - h + 1) // 2 if th > h else 0,
+            (tw - w) // 2 if tw > w else 0,
+            (th - h) // 2 if th > h else 0,
+            (tw - w + 1) // 2 if tw > w else 0,
+            (th - h + 1) // 2 if th > h else 0,
         )
         img = pad(img, sides, fill=0)
         _, h, w = get_dimensions(img)
@@ -268,8 +283,14 @@ def center_crop(img: Any, output_size: Any) -> Any:
 
 
 def resized_crop(
-    img: Any, top: int, left: int, height: int, width: int, size: Any,
-    interpolation: Any = InterpolationMode.BILINEAR, antialias: bool | None = True,
+    img: Any,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    size: Any,
+    interpolation: Any = InterpolationMode.BILINEAR,
+    antialias: bool | None = True,
 ) -> Any:
     """A part of the image, scaled."""
     return resize(crop(img, top, left, height, width), size, interpolation, antialias=antialias)
@@ -307,8 +328,12 @@ def pad(img: Any, padding: Any, fill: Any = 0, padding_mode: str = "constant") -
 
 
 def rotate(
-    img: Any, angle: float, interpolation: Any = InterpolationMode.NEAREST, expand: bool = False,
-    center: list[int] | None = None, fill: Any = None,
+    img: Any,
+    angle: float,
+    interpolation: Any = InterpolationMode.NEAREST,
+    expand: bool = False,
+    center: list[int] | None = None,
+    fill: Any = None,
 ) -> Any:
     """Rotates a Pillow image by ``angle`` degrees against the clock."""
     mode = interpolation_mode(interpolation)
@@ -324,8 +349,11 @@ def five_crop(img: Any, size: Any) -> tuple[Any, Any, Any, Any, Any]:
     if cw > w or ch > h:
         raise ValueError(f"Requested crop size {[ch, cw]} is bigger than input size {(h, w)}")
     return (
-        crop(img, 0, 0, ch, cw), crop(img, 0, w - cw, ch, cw), crop(img, h - ch, 0, ch, cw),
-        crop(img, h - ch, w - cw, ch, cw), center_crop(img, [ch, cw]),
+        crop(img, 0, 0, ch, cw),
+        crop(img, 0, w - cw, ch, cw),
+        crop(img, h - ch, 0, ch, cw),
+        crop(img, h - ch, w - cw, ch, cw),
+        center_crop(img, [ch, cw]),
     )
 
 

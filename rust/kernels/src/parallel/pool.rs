@@ -7,6 +7,7 @@
 //! 0.1 µs instead of a wake-up's 12 to 33), then sleep in the kernel.
 
 use super::futex;
+use super::neighbours;
 use super::threads::num_threads;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -67,12 +68,13 @@ pub(super) fn forked() -> bool {
 
 /// Runs the chunks on up to `threads` threads; false if the pool is taken (or there is none), and nothing was done.
 pub(super) fn run(chunks: usize, threads: usize, f: &(dyn Fn(usize) + Sync)) -> bool {
-    if forked() || BUSY.0.swap(true, Ordering::Acquire) {
+    if forked() || neighbours::want_the_cpus() || BUSY.0.swap(true, Ordering::Acquire) {
         return false;
     }
     if SPAWNED.load(Ordering::Relaxed) + 1 < threads {
         spawn(threads - 1);
     }
+    neighbours::begin();
     let per_unit = chunks.div_ceil(UNITS as usize);
     let units = chunks.div_ceil(per_unit);
     let job = Job { f, chunks, per_unit, units, stop: AtomicBool::new(false), panic: Mutex::new(None) };
@@ -104,6 +106,7 @@ pub(super) fn run(chunks: usize, threads: usize, f: &(dyn Fn(usize) + Sync)) -> 
 /// Takes and runs units until none is left.
 fn take_part(id: usize) {
     let mut taken = 0;
+    let mut watch = None;
     loop {
         let word = WORD.0.load(Ordering::Acquire);
         let left = word & UNITS;
@@ -116,8 +119,14 @@ fn take_part(id: usize) {
         // SAFETY: a unit of the current generation is ours and unfinished, so `run` of that job has not returned:
         // its job lives. The acquire above makes the store of the pointer, before the word's, visible.
         let job = unsafe { &*JOB.0.load(Ordering::Relaxed) };
+        if id > 0 && taken == 0 {
+            watch = Some(neighbours::Watch::start());
+        }
         job.run_unit(job.units - left as usize);
         taken += 1;
+    }
+    if let Some(watch) = watch {
+        watch.stop();
     }
     if taken > 0 && PENDING.0.fetch_sub(taken, Ordering::AcqRel) == taken | ASLEEP {
         futex::wake(&PENDING.0, 1);
@@ -157,6 +166,7 @@ fn wait_for_takers() {
         futex::wait(pending, seen);
         seen = pending.load(Ordering::Acquire);
     }
+    neighbours::waited();
 }
 
 fn work_for(id: usize) -> bool {

@@ -2,7 +2,7 @@
 
 use super::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -229,20 +229,6 @@ fn a_forked_child_runs_serially() {
 }
 
 #[test]
-fn interrupts_are_seen() {
-    assert!(!interrupted());
-    set_interrupted(true);
-    assert!(interrupted());
-    set_interrupted(false);
-    static ASKED: AtomicBool = AtomicBool::new(false);
-    set_interrupt_hook(|| ASKED.load(Ordering::Relaxed));
-    assert!(!interrupted());
-    ASKED.store(true, Ordering::Relaxed);
-    assert!(interrupted());
-    ASKED.store(false, Ordering::Relaxed);
-}
-
-#[test]
 fn the_reason_names_what_decided() {
     let _turn = turn();
     set_num_threads(777);
@@ -286,5 +272,38 @@ fn pool_times() {
             .collect();
         times.sort_by(f64::total_cmp);
         println!("32 chunks on {threads} threads: median {:.1} µs, p99 {:.1}", times[250], times[495]);
+    }
+}
+
+/// What neighbours cost: `cargo test --release -p rustnn-kernels neighbour_times -- --ignored --nocapture`, alone and
+/// beside busy processes.
+#[test]
+#[ignore = "prints times"]
+fn neighbour_times() {
+    let _turn = turn();
+    let mut x = vec![0_f32; 1 << 15];
+    for threads in [1, 2] {
+        set_num_threads(threads);
+        for (what, repeat) in [("short", 8), ("long", 200)] {
+            let begin = Instant::now();
+            let mut times = Vec::new();
+            while begin.elapsed() < Duration::from_secs(3) {
+                let begin = Instant::now();
+                for_slices(&mut x, 1 << 10, |_, piece| {
+                    for _ in 0..repeat {
+                        piece.iter_mut().for_each(|v| *v = (*v + 1.0).sqrt());
+                    }
+                });
+                times.push(begin.elapsed().as_secs_f64() * 1e6);
+            }
+            let mean = times.iter().sum::<f64>() / times.len() as f64;
+            times.sort_by(f64::total_cmp);
+            let at = |q: f64| times[(q * times.len() as f64) as usize];
+            println!(
+                "{what} job in 32 chunks, {threads} threads: mean {mean:.0} µs, median {:.0}, p99 {:.0}",
+                at(0.5),
+                at(0.99)
+            );
+        }
     }
 }

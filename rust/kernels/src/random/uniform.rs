@@ -97,6 +97,20 @@ pub fn dropout<T: Float>(g: &mut Generator, src: &[T], dst: &mut [T], kept: &mut
     });
 }
 
+/// The gradient of [`dropout`]: scaled where kept, zero times the value elsewhere.
+pub fn masked_scale<T: Float>(src: &[T], dst: &mut [T], kept: &[B8], p: f64) {
+    let scale = T::from_f64(1.0 / (1.0 - p)).to_acc();
+    let zero = T::Acc::from_i64(0);
+    crate::parallel::for_slices(dst, 32 * 1024, |start, piece| {
+        let (src, kept) = (&src[start..start + piece.len()], &kept[start..start + piece.len()]);
+        dispatch(#[inline(always)] || {
+            for ((d, s), k) in piece.iter_mut().zip(src).zip(kept) {
+                *d = T::from_acc(s.to_acc() * if k.get() { scale } else { zero });
+            }
+        });
+    });
+}
+
 /// The multipliers of a dropout: `1 / (1 - p)` or 0.
 pub fn feature_dropout<T: Float>(g: &mut Generator, noise: &mut [T], p: f64) {
     bernoulli(g, noise, 1.0 - p);

@@ -1,6 +1,8 @@
 //! Convolutions, pooling, and what moves pixels: `fold`, `interpolate`, `grid_sample`, `pixel_shuffle`.
 
 pub mod convolution;
+pub mod fold;
+pub mod interpolate;
 pub mod pool;
 
 use crate::registry::OpDef;
@@ -9,6 +11,8 @@ use rustnn_core::{Result, Tensor};
 pub(crate) fn ops() -> Vec<OpDef> {
     let mut v = convolution::ops();
     v.extend(pool::ops());
+    v.extend(fold::ops());
+    v.extend(interpolate::ops());
     v
 }
 

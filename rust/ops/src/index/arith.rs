@@ -1,30 +1,14 @@
 //! The few pointwise ops that gradients here need.
 
-use rustnn_core::{DType, Result, Scalar, Tensor};
-
-/// `a * b`, broadcast, with gradient.
-pub(crate) fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    stand_in(a, b, |x, y| x * y)
-}
-
-/// `a / b`.
-pub(crate) fn div(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    stand_in(a, b, |x, y| x / y)
-}
-
-/// `a + b`.
-pub(crate) fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    stand_in(a, b, |x, y| x + y)
-}
-
-/// `a - b`.
-pub(crate) fn sub(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    stand_in(a, b, |x, y| x - y)
-}
+use crate::args::{Arg, Ret};
+use crate::basic::to_dtype;
+use crate::compose;
+pub(crate) use crate::compose::{div, mul};
+use rustnn_core::{Result, Scalar, Tensor};
 
 /// `a == b` as numbers of `a`'s dtype.
 pub(crate) fn equal(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    stand_in(a, b, |x, y| f64::from(u8::from(x == y)))
+    to_dtype(&compose::eq(a, b)?, a.dtype())
 }
 
 /// A number as a tensor beside `like`.
@@ -32,22 +16,14 @@ pub(crate) fn number(v: f64, like: &Tensor) -> Result<Tensor> {
     Tensor::scalar(Scalar::Float(v), like.dtype())
 }
 
-fn stand_in(a: &Tensor, b: &Tensor, f: impl Fn(f64, f64) -> f64) -> Result<Tensor> {
-    let shape = rustnn_core::base::layout::broadcast_shapes(a.shape(), b.shape())?;
-    let wide = |t: &Tensor| -> Result<Tensor> { t.detach().view_of(t.layout().expand(&shape)?).copied_as(DType::F64)?.to_contiguous() };
-    let (x, y) = (wide(a)?, wide(b)?);
-    let out = Tensor::empty(&shape, DType::F64)?;
-    for ((o, &x), &y) in out.slice_mut::<f64>()?.iter_mut().zip(x.slice::<f64>()?).zip(y.slice::<f64>()?) {
-        *o = f(x, y);
-    }
-    out.copied_as(a.dtype())
-}
-
-/// A sum over a count, rounded down for integers.
+/// A sum over a count, rounded down for integers. A place that nothing reached keeps its value.
 pub(crate) fn mean_div(sum: &Tensor, count: &Tensor) -> Result<Tensor> {
+    let count = to_dtype(&compose::clamp_min(count, 1.0)?, sum.dtype())?;
     if sum.dtype().is_float() {
-        // A place that nothing reached keeps its value.
-        return div(sum, &stand_in(count, count, |c, _| c.max(1.0))?);
+        return div(sum, &count);
     }
-    stand_in(sum, count, |s, c| (s / c.max(1.0)).floor())
+    match compose::call("floor_divide", &[Arg::Tensor(sum.clone()), Arg::Tensor(count)])? {
+        Ret::Tensor(t) => Ok(t),
+        _ => Ok(sum.clone()),
+    }
 }

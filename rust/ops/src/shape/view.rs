@@ -104,10 +104,18 @@ fn channels_last(shape: &[usize]) -> Strides {
     s
 }
 
+/// Strides of a memory format (2 or 3), which needs a rank.
+pub(crate) fn strides_in(shape: &[usize], format: u8) -> Result<Strides> {
+    let (name, rank) = if format == 2 { ("channels_last", 4) } else { ("channels_last_3d", 5) };
+    if shape.len() == rank {
+        return Ok(channels_last(shape));
+    }
+    Err(runtime_error!("required rank {rank} tensor to use {name} format").hint(format!("the shape is {shape:?}")))
+}
+
 /// A copy (or, if `lazy` and the order fits, the tensor itself) in the memory format: 0 contiguous, 1 preserve,
 /// 2 and 3 channels last.
 pub fn in_format(x: &Tensor, format: u8, lazy: bool) -> Result<Tensor> {
-    let (name, rank) = if format == 2 { ("channels_last", 4) } else { ("channels_last_3d", 5) };
     match (format, lazy) {
         (0, true) => contiguous(x),
         (0, false) => {
@@ -117,11 +125,8 @@ pub fn in_format(x: &Tensor, format: u8, lazy: bool) -> Result<Tensor> {
         }
         (1, true) => Ok(x.clone()),
         (1, false) => clone(x),
-        _ if x.ndim() != rank => {
-            Err(runtime_error!("required rank {rank} tensor to use {name} format").hint(format!("the shape is {:?}", x.shape())))
-        }
         _ => {
-            let strides = channels_last(x.shape());
+            let strides = strides_in(x.shape(), format)?;
             let fits = strides.iter().zip(x.strides()).zip(x.shape()).all(|((a, b), &d)| a == b || d <= 1);
             if lazy && fits {
                 return Ok(x.clone());

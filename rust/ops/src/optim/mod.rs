@@ -1,0 +1,271 @@
+//! Optimizer steps over lists of parameters, in place, in one call; and gradient clipping.
+
+use crate::args::{Args, IntoRet, Ret};
+use crate::registry::{OpDef, PRIVATE, op};
+use rustnn_core::base::{runtime_error, with_float};
+use rustnn_core::inplace::check_writable;
+use rustnn_core::{DType, Result, Scalar, Tensor, mode};
+use rustnn_kernels::rowmath::Row;
+use rustnn_kernels::{copy, optim as kernel};
+
+/// One parameter, its gradient and its states (up to three).
+struct Item {
+    p: Tensor,
+    g: Tensor,
+    s: [Option<Tensor>; 3],
+    step: f64,
+    fresh: bool,
+}
+
+/// A list that is either empty or as long as the parameters.
+fn list<'a>(a: &'a Args, i: usize, n: usize, what: &str) -> Result<Option<&'a [Tensor]>> {
+    let v = a.tensors(i)?;
+    if v.is_empty() && n > 0 {
+        return Ok(None);
+    }
+    if v.len() != n {
+        return Err(runtime_error!("optimizer: {n} parameters, but {} {what}", v.len()));
+    }
+    Ok(Some(v))
+}
+
+fn items(a: &Args, states: [Option<usize>; 3]) -> Result<Vec<Item>> {
+    let params = a.tensors(0)?;
+    let grads = list(a, 1, params.len(), "gradients")?.unwrap_or(&[]);
+    let mut s = [None; 3];
+    for (slot, i) in s.iter_mut().zip(states) {
+        if let Some(i) = i {
+            *slot = list(a, i, params.len(), "states")?;
+        }
+    }
+    params
+        .iter()
+        .zip(grads)
+        .enumerate()
+        .map(|(i, (p, g))| {
+            check_writable(p)?;
+            if p.shape() != g.shape() {
+                return Err(runtime_error!("optimizer: a parameter of shape {:?} has a gradient of shape {:?}", p.shape(), g.shape()));
+            }
+            Ok(Item {
+                p: p.clone(),
+                g: g.clone(),
+                s: [s[0].map(|s| s[i].clone()), s[1].map(|s| s[i].clone()), s[2].map(|s| s[i].clone())],
+                step: 1.0,
+                fresh: false,
+            })
+        })
+        .collect()
+}
+
+/// Counts up step tensors (0-d) and gives the items their new counts.
+fn count(items: &mut [Item], steps: Option<&[Tensor]>) -> Result<()> {
+    for (item, t) in items.iter_mut().zip(steps.unwrap_or(&[])) {
+        item.step = t.item()?.to_f64() + 1.0;
+        copy::fill(&t.raw(), Scalar::Float(item.step))?;
+        t.bump_version();
+    }
+    Ok(())
+}
+
+/// Runs `f` on all items of one dtype after the other. Memory that is not row-major takes a detour through a copy.
+fn step(items: &[Item], f: impl Fn(DType, &[&Item]) -> Result<()>) -> Result<()> {
+    mode::no_grad(|| {
+        let mut direct: Vec<Item> = Vec::with_capacity(items.len());
+        let mut back: Vec<(Tensor, Tensor)> = Vec::new();
+        for i in items {
+            // A dense parameter whose states lie alike is one run of memory in any order of dimensions.
+            let d = i.p.dtype();
+            let alike = i.p.layout().is_dense() && [Some(&i.g), i.s[0].as_ref(), i.s[1].as_ref(), i.s[2].as_ref()]
+                .into_iter().flatten().all(|t| t.strides() == i.p.strides() && t.dtype() == d);
+            if alike && i.p.numel() > 0 {
+                let flat = |t: &Tensor| {
+                    let mut l = rustnn_core::Layout::contiguous(&[t.numel()]);
+                    l.offset = t.offset();
+                    t.view_of(l)
+                };
+                direct.push(Item {
+                    p: flat(&i.p),
+                    g: flat(&i.g),
+                    s: [i.s[0].as_ref().map(flat), i.s[1].as_ref().map(flat), i.s[2].as_ref().map(flat)],
+                    step: i.step,
+                    fresh: i.fresh,
+                });
+                continue;
+            }
+            let mut own = |t: &Tensor, write: bool| -> Result<Tensor> {
+                if t.is_contiguous() && t.dtype() == d {
+                    return Ok(t.detach());
+                }
+                let c = t.detach().copied_as(d)?.to_contiguous()?;
+                if write {
+                    back.push((t.clone(), c.clone()));
+                }
+                Ok(c)
+            };
+            let (p, g) = (own(&i.p, true)?, own(&i.g, false)?);
+            let mut s = [None, None, None];
+            for (slot, t) in s.iter_mut().zip(&i.s) {
+                *slot = t.as_ref().map(|t| own(t, true)).transpose()?;
+            }
+            direct.push(Item { p, g, s, step: i.step, fresh: i.fresh });
+        }
+        for d in [DType::F32, DType::F64, DType::BF16, DType::F16] {
+            let of: Vec<&Item> = direct.iter().filter(|i| i.p.dtype() == d && i.p.numel() > 0).collect();
+            if !of.is_empty() {
+                f(d, &of)?;
+            }
+        }
+        if let Some(i) = direct.iter().find(|i| !i.p.dtype().is_float()) {
+            return Err(runtime_error!("optimizer: parameters must be floating point, got {}", i.p.dtype()));
+        }
+        for (to, from) in back {
+            copy::copy(&to.raw(), &from.raw())?;
+        }
+        for i in items {
+            i.p.bump_version();
+            i.s.iter().flatten().for_each(Tensor::bump_version);
+        }
+        Ok(())
+    })
+}
+
+fn jobs<'a, T: Row>(items: &'a [&'a Item]) -> Result<Vec<kernel::Job<'a, T>>> {
+    items
+        .iter()
+        .map(|i| {
+            let s = |k: usize| i.s[k].as_ref().map(Tensor::raw);
+            kernel::Job::new(i.p.raw(), i.g.raw(), [s(0), s(1), s(2)], i.step, i.fresh)
+        })
+        .collect()
+}
+
+macro_rules! run {
+    ($items:expr, $kernel:path, $h:expr) => {
+        step($items, |d, of| {
+            with_float!(d, T => $kernel(&jobs::<T>(of)?, $h), else {});
+            Ok(())
+        })
+    };
+}
+
+fn sgd(a: &Args) -> Result<Ret> {
+    let h = kernel::Sgd {
+        lr: a.float(3)?, momentum: a.float(4)?, dampening: a.float(5)?, weight_decay: a.float(6)?,
+        nesterov: a.bool(7)?, maximize: a.bool(8)?,
+    };
+    let mut items = items(a, [Some(2), None, None])?;
+    let first = a.bool(9)?;
+    items.iter_mut().for_each(|i| i.fresh = first);
+    if h.momentum != 0.0 && items.iter().any(|i| i.s[0].is_none()) {
+        return Err(runtime_error!("_sgd_step: momentum needs a buffer for each parameter"));
+    }
+    run!(&items, kernel::sgd, h).ret()
+}
+
+fn adam(a: &Args) -> Result<Ret> {
+    let h = kernel::Adam {
+        lr: a.float(6)?, beta1: a.float(7)?, beta2: a.float(8)?, eps: a.float(9)?, weight_decay: a.float(10)?,
+        amsgrad: a.bool(11)?, maximize: a.bool(12)?, decoupled: a.bool(13)?,
+    };
+    let mut items = items(a, [Some(2), Some(3), Some(4)])?;
+    if items.iter().any(|i| i.s[0].is_none() || i.s[1].is_none() || (h.amsgrad && i.s[2].is_none())) {
+        return Err(runtime_error!("_adam_step: a state is missing"));
+    }
+    count(&mut items, list(a, 5, a.tensors(0)?.len(), "steps")?)?;
+    run!(&items, kernel::adam, h).ret()
+}
+
+fn rmsprop(a: &Args) -> Result<Ret> {
+    let h = kernel::RmsProp {
+        lr: a.float(6)?, alpha: a.float(7)?, eps: a.float(8)?, weight_decay: a.float(9)?, momentum: a.float(10)?,
+        centered: a.bool(11)?, maximize: a.bool(12)?,
+    };
+    let mut items = items(a, [Some(2), Some(4), Some(3)])?;
+    if items.iter().any(|i| i.s[0].is_none() || (h.momentum > 0.0 && i.s[1].is_none()) || (h.centered && i.s[2].is_none())) {
+        return Err(runtime_error!("_rmsprop_step: a state is missing"));
+    }
+    count(&mut items, list(a, 5, a.tensors(0)?.len(), "steps")?)?;
+    run!(&items, kernel::rmsprop, h).ret()
+}
+
+fn adagrad(a: &Args) -> Result<Ret> {
+    let h = kernel::Adagrad {
+        lr: a.float(4)?, lr_decay: a.float(5)?, weight_decay: a.float(6)?, eps: a.float(7)?, maximize: a.bool(8)?,
+    };
+    let mut items = items(a, [Some(2), None, None])?;
+    if items.iter().any(|i| i.s[0].is_none()) {
+        return Err(runtime_error!("_adagrad_step: a state is missing"));
+    }
+    count(&mut items, list(a, 3, a.tensors(0)?.len(), "steps")?)?;
+    run!(&items, kernel::adagrad, h).ret()
+}
+
+/// Norm of all gradients together.
+pub fn total_norm(grads: &[Tensor], p: f64) -> Result<Tensor> {
+    let mut norms = Vec::with_capacity(grads.len());
+    let mut dtype = None;
+    for g in grads {
+        dtype = Some(dtype.map_or(g.dtype(), |d: DType| d.promote(g.dtype())));
+        let g = g.detach().to_contiguous()?;
+        norms.push(with_float!(g.dtype(), T => kernel::norm::<T>(g.slice()?, p), else {
+            return Err(runtime_error!("gradients are floating point, got {}", g.dtype()));
+        }));
+    }
+    Tensor::scalar(Scalar::Float(kernel::combine_norms(&norms, p, false)), dtype.unwrap_or_else(mode::default_dtype))
+}
+
+/// Scales gradients in place so that their norm is at most `max_norm`; gives the norm they had.
+fn clip(grads: &[Tensor], max_norm: f64, p: f64, strict: bool) -> Result<Tensor> {
+    let total = total_norm(grads, p)?;
+    let n = total.item()?.to_f64();
+    if strict && !n.is_finite() {
+        return Err(runtime_error!(
+            "The total norm of order {p} for gradients from `parameters` is non-finite, so it cannot be clipped. To disable this error and scale the gradients by the non-finite norm anyway, set `error_if_nonfinite=False`"
+        ));
+    }
+    let factor = max_norm / (n + 1e-6);
+    let factor = if factor > 1.0 { 1.0 } else { factor };
+    if factor != 1.0 {
+        for g in grads {
+            scale(g, factor)?;
+        }
+    }
+    Ok(total)
+}
+
+/// `g *= factor`, in place.
+fn scale(g: &Tensor, factor: f64) -> Result<()> {
+    let c = if g.is_contiguous() { g.detach() } else { g.detach().to_contiguous()? };
+    with_float!(g.dtype(), T => kernel::scale::<T>(c.slice_mut()?, factor), else {});
+    if !g.is_contiguous() {
+        copy::copy(&g.raw(), &c.raw())?;
+    }
+    g.bump_version();
+    Ok(())
+}
+
+pub(crate) fn ops() -> Vec<OpDef> {
+    vec![
+        op("_sgd_step(Tensor[] params, Tensor[] grads, Tensor[] bufs, float lr, float momentum, float dampening, float weight_decay, bool nesterov, bool maximize, bool first)", PRIVATE, sgd)
+            .doc("One SGD step of all parameters in place; bufs are momentum buffers (empty list: none), written only when first.")
+            .nondiff(),
+        op("_adam_step(Tensor[] params, Tensor[] grads, Tensor[] exp_avgs, Tensor[] exp_avg_sqs, Tensor[] max_exp_avg_sqs, Tensor[] steps, float lr, float beta1, float beta2, float eps, float weight_decay, bool amsgrad, bool maximize, bool decoupled)", PRIVATE, adam)
+            .doc("One Adam or (decoupled) AdamW step of all parameters in place; counts up steps.")
+            .nondiff(),
+        op("_rmsprop_step(Tensor[] params, Tensor[] grads, Tensor[] square_avgs, Tensor[] grad_avgs, Tensor[] bufs, Tensor[] steps, float lr, float alpha, float eps, float weight_decay, float momentum, bool centered, bool maximize)", PRIVATE, rmsprop)
+            .doc("One RMSprop step of all parameters in place; counts up steps.")
+            .nondiff(),
+        op("_adagrad_step(Tensor[] params, Tensor[] grads, Tensor[] sums, Tensor[] steps, float lr, float lr_decay, float weight_decay, float eps, bool maximize)", PRIVATE, adagrad)
+            .doc("One Adagrad step of all parameters in place; counts up steps.")
+            .nondiff(),
+        op("_total_norm(Tensor[] grads, float norm_type=2.0)", PRIVATE, |a| total_norm(a.tensors(0)?, a.float(1)?).ret())
+            .doc("Norm of all gradients together, as one number.")
+            .nondiff(),
+        op("_clip_grad_norm(Tensor[] grads, float max_norm, float norm_type=2.0, bool error_if_nonfinite=False)", PRIVATE, |a| {
+            clip(a.tensors(0)?, a.float(1)?, a.float(2)?, a.bool(3)?).ret()
+        })
+        .doc("Scales gradients in place to a total norm of at most max_norm; gives the norm they had.")
+        .nondiff(),
+    ]
+}

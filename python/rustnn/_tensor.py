@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rustnn import _C
+from rustnn import _C, _basics
 from rustnn._hooks import RemovableHandle
 from rustnn._tensor_str import tensor_repr
 
@@ -446,7 +446,7 @@ def _intercept(name: str, method: bool, args: tuple[Any, ...], kwargs: dict[str,
 def attach() -> None:
     """Gives the native class what it lacks."""
     _C._set_torch_function_handler(_intercept)
-    for name, value in vars(_TensorMethods).items():
+    for name, value in {**vars(_TensorMethods), **_basics.methods}.items():
         if name in ("__module__", "__doc__", "__dict__", "__weakref__", "__qualname__", "__annotations__"):
             continue
         if name in _OVERRIDES or not hasattr(_C.Tensor, name):

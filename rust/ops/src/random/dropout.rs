@@ -144,7 +144,7 @@ fn finish(x: &Tensor, out: Tensor, inplace: bool) -> Result<Ret> {
 
 /// `dropout1d` and `dropout3d` take input with or without a batch dimension.
 fn maybe_batched(x: &Tensor, p: f64, training: bool, ranks: (usize, usize), name: &str) -> Result<Tensor> {
-    if name == "dropout1d" && x.ndim() != ranks.0 && x.ndim() != ranks.1 {
+    if training && name == "dropout1d" && x.ndim() != ranks.0 && x.ndim() != ranks.1 {
         return Err(runtime_error!(
             "dropout1d: Expected 2D or 3D input, but received a {}D input. Note that dropout1d exists to provide channel-wise dropout on inputs with 1 spatial dimension, a channel dimension, and an optional batch dimension (i.e. 2D or 3D inputs).",
             x.ndim()

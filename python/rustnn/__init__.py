@@ -10,7 +10,7 @@ import importlib
 from typing import Any
 
 from rustnn import _C
-from rustnn import _foreach, _inplace_views
+from rustnn import _foreach, _inplace_views, _storage
 from rustnn import _tensor as _tensor_methods
 from rustnn._size import Size
 
@@ -19,6 +19,7 @@ globals().update({_name: getattr(_C, _name) for _name in dir(_C) if not _name.st
 
 _tensor_methods.attach()
 _inplace_views.attach()
+_storage.attach()
 _foreach.install(globals())
 
 from rustnn import random  # noqa: E402  (needs the native names above)

@@ -92,9 +92,7 @@ def test_same_as_torch(maker: str, inputs: str, train: bool) -> None:
     assert ours["repr"] == theirs["repr"]
     assert list(ours["first"]) == list(theirs["first"])
     for key in ours["first"]:
-        np.testing.assert_allclose(
-            ours["first"][key], theirs["first"][key], rtol=1e-6, atol=1e-7, err_msg=key
-        )
+        np.testing.assert_allclose(ours["first"][key], theirs["first"][key], rtol=1e-6, atol=1e-7, err_msg=key)
     assert len(ours["out"]) == len(theirs["out"])
     assert len(ours["grads"]) == len(theirs["grads"])
     for what in ("out", "grads"):
@@ -102,9 +100,7 @@ def test_same_as_torch(maker: str, inputs: str, train: bool) -> None:
             assert a.shape == b.shape
             np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5, err_msg=what)
     for key in ours["after"]:
-        np.testing.assert_allclose(
-            ours["after"][key], theirs["after"][key], rtol=1e-5, atol=1e-6, err_msg=key
-        )
+        np.testing.assert_allclose(ours["after"][key], theirs["after"][key], rtol=1e-5, atol=1e-6, err_msg=key)
 
 
 @pytest.mark.parametrize(

@@ -278,9 +278,7 @@ def test_state_dict_hooks() -> None:
     assert list(net.state_dict(keep_vars=True)) == ["weight"]
     assert calls == [("pre", "", True)]
     other = nn.Linear(1, 1)
-    other.register_load_state_dict_pre_hook(
-        lambda m, state, *rest: state.setdefault("bias", torch.ones(1)) and None
-    )
+    other.register_load_state_dict_pre_hook(lambda m, state, *rest: state.setdefault("bias", torch.ones(1)) and None)
     other.register_load_state_dict_post_hook(lambda m, keys: calls.append(keys))
     other.load_state_dict(net.state_dict())
     assert float(other.bias.detach()) == 1.0
@@ -392,9 +390,7 @@ def test_errors_name_the_module() -> None:
         nn.Sequential(nn.Linear(2, 2))(torch.ones(1, 2, dtype=torch.float64))
     assert "0 (Linear)" in str(caught.value)
     assert ".float()" in str(caught.value)
-    with pytest.raises(
-        ValueError, match=r"more than 1 value per channel[\s\S]*0 \(BatchNorm1d\)[\s\S]*\.eval\(\)"
-    ):
+    with pytest.raises(ValueError, match=r"more than 1 value per channel[\s\S]*0 \(BatchNorm1d\)[\s\S]*\.eval\(\)"):
         nn.Sequential(nn.BatchNorm1d(3))(torch.ones(1, 3))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import functional, init, parallel, utils
-from .modules import *
+from .modules import *  # noqa: F403
 from .modules import __all__ as _module_names
 from .parallel import DataParallel
 from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter

@@ -22,6 +22,15 @@ def _kernel(name: str) -> Callable[..., Any] | None:
     return found
 
 
+def _run(kernel: Callable[..., Any], *args: Any) -> None:
+    """Calls a kernel with gradients off, which is what lets it write to parameters."""
+    before = _C._set_grad_enabled(False)
+    try:
+        kernel(*args)
+    finally:
+        _C._set_grad_enabled(before)
+
+
 _sgd = _kernel("_sgd_step")
 _adam = _kernel("_adam_step")
 _rmsprop = _kernel("_rmsprop_step")
@@ -43,7 +52,7 @@ def sgd_step(
 ) -> None:
     """One SGD update. ``bufs`` is empty without momentum; with ``first`` they are written, not read."""
     if _sgd is not None and not differentiable:
-        _sgd(params, grads, bufs, lr, momentum, dampening, weight_decay, nesterov, maximize, first)
+        _run(_sgd, params, grads, bufs, lr, momentum, dampening, weight_decay, nesterov, maximize, first)
         return
     with rustnn.set_grad_enabled(differentiable):
         for i, p in enumerate(params):
@@ -82,7 +91,8 @@ def adam_step(
     ``max_exp_avg_sqs`` is empty without ``amsgrad``.
     """
     if _adam is not None and not differentiable:
-        _adam(
+        _run(
+            _adam,
             params,
             grads,
             exp_avgs,
@@ -141,7 +151,8 @@ def rmsprop_step(
 ) -> None:
     """One RMSprop update. ``grad_avgs`` is empty unless ``centered``, ``bufs`` without momentum."""
     if _rmsprop is not None and not differentiable:
-        _rmsprop(
+        _run(
+            _rmsprop,
             params,
             grads,
             square_avgs,
@@ -194,7 +205,7 @@ def adagrad_step(
 ) -> None:
     """One Adagrad update."""
     if _adagrad is not None and not differentiable:
-        _adagrad(params, grads, sums, steps, lr, lr_decay, weight_decay, eps, maximize)
+        _run(_adagrad, params, grads, sums, steps, lr, lr_decay, weight_decay, eps, maximize)
         return
     with rustnn.set_grad_enabled(differentiable):
         for i, p in enumerate(params):

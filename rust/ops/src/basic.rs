@@ -1,6 +1,5 @@
 //! The few ops that the graph engine itself needs.
 
-use crate::registry::OpDef;
 use rustnn_core::{DType, Result, Tensor, attach, grads};
 
 /// The tensor in another dtype, with gradient; itself when it has that dtype already.
@@ -29,10 +28,6 @@ pub fn sum_to(g: &Tensor, shape: &[usize]) -> Result<Tensor> {
 /// `a + b` of equal shapes.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     crate::pointwise::add(a, b)
-}
-
-pub(crate) fn ops() -> Vec<OpDef> {
-    Vec::new()
 }
 
 /// `dst += src` of equal shapes, without a graph.

@@ -8,6 +8,7 @@ pub mod attention;
 pub mod basic;
 pub mod compose;
 pub mod conv;
+pub mod convert;
 pub mod creation;
 pub mod index;
 pub mod inplace;
@@ -27,7 +28,7 @@ pub mod sort;
 
 pub use args::{Arg, Args, IntoRet, Ret};
 pub use registry::{
-    DIRECT, INPLACE, LINALG, METHOD, NN, NO_FUNCTION_INPLACE, NONDIFF, OUT, OpDef, PRIVATE, SPECIAL, TORCH, op,
+    DIRECT, INPLACE, INPLACE_ONLY, LINALG, METHOD, NN, NO_FUNCTION_INPLACE, NONDIFF, OUT, OpDef, PRIVATE, SPECIAL, TORCH, op,
 };
 pub use rustnn_core::{
     Ctx, DType, Dims, Element, Error, Generator, Grads, Layout, Result, Saved, Scalar, Strides, Tensor, attach,

@@ -26,6 +26,9 @@ pub const NONDIFF: u32 = 2048;
 /// `x_` is a method only, not a function.
 pub const NO_FUNCTION_INPLACE: u32 = 4096;
 
+/// Only `x_` exists, not `x`.
+pub const INPLACE_ONLY: u32 = 8192;
+
 /// What an op does, given its parsed arguments.
 pub type Call = fn(&Args) -> Result<Ret>;
 
@@ -85,7 +88,7 @@ impl OpDef {
 pub fn all() -> Vec<OpDef> {
     crate::inplace::install();
     let mut v = Vec::with_capacity(900);
-    v.extend(crate::basic::ops());
+    v.extend(crate::convert::ops());
     v.extend(crate::pointwise::ops());
     v.extend(crate::reduce::ops());
     v.extend(crate::shape::ops());

@@ -14,7 +14,7 @@ use pyo3::{PyTypeInfo, ffi};
 use rustnn_core::{Tensor, dest};
 use rustnn_ops::inplace::{write_back, write_out};
 use rustnn_ops::sig::{Param, Signature, ty};
-use rustnn_ops::{Arg, Args, DIRECT, INPLACE, METHOD, NO_FUNCTION_INPLACE, OUT, OpDef, PRIVATE, Ret, TORCH};
+use rustnn_ops::{Arg, Args, DIRECT, INPLACE, INPLACE_ONLY, METHOD, NO_FUNCTION_INPLACE, OUT, OpDef, PRIVATE, Ret, TORCH};
 use rustnn_ops::{LINALG, NN, SPECIAL};
 use smallvec::SmallVec;
 use std::collections::HashMap;
@@ -608,7 +608,8 @@ pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
     let mut targets: Vec<(usize, Target)> = Vec::new();
     for (name, list) in sorted.iter().map(|(n, l)| (**n, *l)) {
         let mut add = |flag: u32, inplace: bool, method: bool, to: Target| {
-            let chosen = pick(list, flag | if inplace { INPLACE } else { 0 });
+            let mut chosen = pick(list, flag | if inplace { INPLACE } else { 0 });
+            chosen.retain(|&i| inplace || overloads[i].def.flags & INPLACE_ONLY == 0);
             if !chosen.is_empty() {
                 targets.push((entries.len(), to));
                 entries.push(Entry { name, overloads: chosen, method, inplace });

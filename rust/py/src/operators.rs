@@ -4,6 +4,7 @@ use crate::call::Named;
 use crate::tensor::PyTensor;
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
+use pyo3::types::PyTuple;
 
 type Obj<'a, 'py> = &'a Bound<'py, PyAny>;
 
@@ -56,8 +57,55 @@ fn unary(op: &'static Named, a: Obj<'_, '_>) -> PyResult<Py<PyAny>> {
     Ok(op.call(py, &[a], false)?.unwrap_or_else(|| py.NotImplemented()))
 }
 
+static T: Named = Named::new("t");
+static PERMUTE: Named = Named::new("permute");
+static TRANSPOSE: Named = Named::new("transpose");
+
+fn must(r: PyResult<Option<Py<PyAny>>>) -> PyResult<Py<PyAny>> {
+    r?.ok_or_else(|| pyo3::exceptions::PyTypeError::new_err("not possible for this tensor"))
+}
+
 #[pymethods]
 impl PyTensor {
+    /// The transpose: dimensions in reverse order.
+    #[getter(T)]
+    fn reversed(slf: &Bound<'_, PyTensor>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let n = slf.get().get().ndim();
+        if n <= 2 {
+            return must(T.call(py, &[slf.as_any()], false));
+        }
+        let order = PyTuple::new(py, (0..n).rev())?;
+        must(PERMUTE.call(py, &[slf.as_any(), order.as_any()], false))
+    }
+    /// The transpose of the last two dimensions.
+    #[getter(mT)]
+    fn matrix_transpose(slf: &Bound<'_, PyTensor>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        if slf.get().get().ndim() < 2 {
+            return Err(pyo3::exceptions::PyRuntimeError::new_err(format!(
+                "tensor.mT is only supported on matrices or batches of matrices. Got {}-D tensor.",
+                slf.get().get().ndim()
+            )));
+        }
+        let (a, b) = ((-2i64).into_pyobject(py)?, (-1i64).into_pyobject(py)?);
+        must(TRANSPOSE.call(py, &[slf.as_any(), a.as_any(), b.as_any()], false))
+    }
+    /// The conjugate transpose of a matrix: for real numbers the transpose.
+    #[getter(H)]
+    fn adjoint_2d(slf: &Bound<'_, PyTensor>) -> PyResult<Py<PyAny>> {
+        Self::reversed(slf)
+    }
+    /// The conjugate transpose of the last two dimensions.
+    #[getter(mH)]
+    fn adjoint(slf: &Bound<'_, PyTensor>) -> PyResult<Py<PyAny>> {
+        Self::matrix_transpose(slf)
+    }
+    /// The tensor itself: all dtypes are real.
+    #[getter(real)]
+    fn real_part(slf: Bound<'_, PyTensor>) -> Bound<'_, PyTensor> {
+        slf
+    }
     fn __add__<'py>(slf: &Bound<'py, PyTensor>, other: Obj<'_, 'py>) -> PyResult<Py<PyAny>> {
         binary(&ADD, slf.as_any(), other)
     }

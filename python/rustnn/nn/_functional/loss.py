@@ -108,8 +108,8 @@ def binary_cross_entropy(
     """``-(t log p + (1-t) log(1-p))``, the logarithms not below -100."""
     if target.shape != input.shape:
         raise ValueError(
-            f"Using a target size ({target.size()}) that is different to the input size ({input.size()}) is deprecated. "
-            "Please ensure they have the same size."
+            f"Using a target size ({target.size()}) that is different to the input size ({input.size()}) is "
+            "deprecated. Please ensure they have the same size."
         )
     values = -(target * input.log().clamp(min=-100) + (1 - target) * (-input).log1p().clamp(min=-100))
     return _reduce(values if weight is None else values * weight, reduction, size_average, reduce)

@@ -189,7 +189,8 @@ def interpolate(
     wanted, factors = _sizes(input, size, scale_factor, recompute_scale_factor)
     if any(n <= 0 for n in wanted):
         raise RuntimeError(
-            f"Input and output sizes should be greater than 0, but got input ({list(input.shape[2:])}) output ({wanted})"
+            f"Input and output sizes should be greater than 0, but got input ({list(input.shape[2:])}) "
+            f"output ({wanted})"
         )
     if mode == "area":
         from .pooling import adaptive_avg_pool

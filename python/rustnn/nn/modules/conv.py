@@ -20,9 +20,16 @@ class _ConvNd(Module):
     """What all convolutions share: checked sizes, weight and bias, their initialisation, the repr."""
 
     __constants__: ClassVar[list[str]] = [
-        "stride", "padding", "dilation", "groups", "padding_mode", "output_padding", "in_channels", "out_channels",
+        "stride",
+        "padding",
+        "dilation",
+        "groups",
+        "padding_mode",
+        "output_padding",
+        "in_channels",
+        "out_channels",
         "kernel_size",
-    ]  # fmt: skip
+    ]
     in_channels: int
     out_channels: int
     kernel_size: tuple[int, ...]

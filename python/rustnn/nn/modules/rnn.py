@@ -32,8 +32,17 @@ class RNNBase(Module):
         proj_size: LSTM only: size to which the hidden state is projected.
     """
 
-    __constants__: ClassVar[list[str]] = ["mode", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout",
-                     "bidirectional", "proj_size"]  # fmt: skip
+    __constants__: ClassVar[list[str]] = [
+        "mode",
+        "input_size",
+        "hidden_size",
+        "num_layers",
+        "bias",
+        "batch_first",
+        "dropout",
+        "bidirectional",
+        "proj_size",
+    ]
     __jit_unused_properties__: ClassVar[list[str]] = ["all_weights"]
 
     def __init__(

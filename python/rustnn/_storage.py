@@ -1,0 +1,151 @@
+"""`untyped_storage()` and `storage()`: the memory under a tensor, and the methods that hand elements to NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rustnn import _C
+
+__all__ = ["TypedStorage", "UntypedStorage", "attach"]
+
+Tensor = _C.Tensor
+
+
+class UntypedStorage:
+    """The bytes that a tensor and its views share."""
+
+    def __init__(self, tensor: Any) -> None:
+        self._tensor = tensor
+
+    def data_ptr(self) -> int:
+        """Address of the first byte."""
+        return int(self._tensor._storage_ptr()[0])
+
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return int(self._tensor._storage_ptr()[1])
+
+    size = nbytes
+    __len__ = nbytes
+
+    @property
+    def device(self) -> Any:
+        """The CPU."""
+        return self._tensor.device
+
+    def _bytes(self) -> Any:
+        size = self._tensor.element_size()
+        flat = _C._restride(self._tensor.detach(), [self.nbytes() // size], [1], 0)
+        return flat.view(_C.uint8) if flat.numel() else _C.empty(0, dtype=_C.uint8)
+
+    def tolist(self) -> list[int]:
+        """The bytes as numbers."""
+        return list(self._bytes().tolist())
+
+    def __getitem__(self, index: Any) -> Any:
+        item = self._bytes()[index]
+        return item.item() if item.dim() == 0 else item
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, UntypedStorage) and other.data_ptr() == self.data_ptr()
+
+    def __hash__(self) -> int:
+        return hash(self.data_ptr())
+
+
+class TypedStorage(UntypedStorage):
+    """The same memory seen as elements of the tensor's dtype."""
+
+    @property
+    def dtype(self) -> Any:
+        """Element type."""
+        return self._tensor.dtype
+
+    def _elements(self) -> Any:
+        return _C._restride(self._tensor.detach(), [len(self)], [1], 0)
+
+    def size(self) -> int:
+        """Number of elements."""
+        return int(self.nbytes() // self._tensor.element_size())
+
+    __len__ = size
+
+    def tolist(self) -> list[Any]:
+        """The elements."""
+        return list(self._elements().tolist())
+
+    def __getitem__(self, index: Any) -> Any:
+        item = self._elements()[index]
+        return item.item() if item.dim() == 0 else item
+
+    def untyped(self) -> UntypedStorage:
+        """The bytes."""
+        return UntypedStorage(self._tensor)
+
+    _untyped_storage = property(untyped)
+
+
+def numpy(self: Any, *, force: bool = False) -> Any:
+    """The elements as a NumPy array over the same memory.
+
+    Raises:
+        RuntimeError: the tensor requires grad and `force` is False.
+        TypeError: the dtype is bfloat16, which NumPy does not have.
+    """
+    if force:
+        self = self.detach()
+    if self.numel() == 0 and not self.requires_grad and self.dtype != _C.bfloat16:
+        return np.empty(tuple(self.shape), dtype=str(self.dtype).removeprefix("torch."))
+    return np.asarray(memoryview(self))
+
+
+def new_tensor(self: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """A tensor from `data` with this one's dtype unless another is given."""
+    return _C.tensor(data, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
+
+
+def fill_diagonal_(self: Any, fill_value: Any, wrap: bool = False) -> Any:
+    """Sets the main diagonal to `fill_value`; `wrap` starts it again below for tall matrices."""
+    if self.dim() < 2:
+        raise RuntimeError("dimensions must larger than 1")
+    if self.dim() > 2 and len(set(self.shape)) != 1:
+        raise RuntimeError("all dimensions of input must be of equal length")
+    step = sum(self.stride())
+    if self.dim() == 2 and wrap and self.shape[0] > self.shape[1]:
+        # Elements of the flattened matrix, every columns + 1 of them.
+        flat = self.view(-1) if self.is_contiguous() else self.contiguous().view(-1)
+        flat[:: self.shape[1] + 1] = fill_value
+        return self if flat.data_ptr() == self.data_ptr() else self.copy_(flat.view(self.shape))
+    self.as_strided((min(self.shape),), (step,), self.storage_offset()).fill_(fill_value)
+    return self
+
+
+def apply_(self: Any, function: Any) -> Any:
+    """Replaces every element by `function` of it (slow: one Python call each)."""
+    values = _C.tensor([function(v) for v in self.reshape(-1).tolist()], dtype=self.dtype)
+    return self.copy_(values.reshape(self.shape))
+
+
+def attach() -> None:
+    """Puts the methods on the Tensor class where it lacks them."""
+    methods: dict[str, Any] = {
+        "numpy": numpy,
+        "new_tensor": new_tensor,
+        "fill_diagonal_": fill_diagonal_,
+        "apply_": apply_,
+        "untyped_storage": lambda self: UntypedStorage(self),
+        "storage": lambda self: TypedStorage(self),
+        "_typed_storage": lambda self: TypedStorage(self),
+        "conj": lambda self: self,
+        "resolve_conj": lambda self: self,
+        "resolve_neg": lambda self: self,
+        "to_dense": lambda self, *a, **k: self,
+        "record_stream": lambda self, stream: None,
+        "name": property(lambda self: None),
+        "_backward_hooks": property(lambda self: None),
+    }
+    for name, method in methods.items():
+        if not hasattr(Tensor, name):
+            setattr(Tensor, name, method)

@@ -28,12 +28,12 @@ def make(name: str, fields: list[str]) -> type:
     known = _MADE.get(name)
     if known is not None:
         return known
-    cls: Any = namedtuple(name, fields)  # type: ignore[misc]  # names come from the registry
+    cls = namedtuple(name, fields)  # type: ignore[misc]  # names come from the registry
     cls.__module__ = "rustnn.return_types"
-    cls.__repr__ = _repr
-    cls.__reduce__ = _reduce
+    setattr(cls, "__repr__", _repr)
+    setattr(cls, "__reduce__", _reduce)
     _MADE[name] = cls
-    return cls  # type: ignore[no-any-return]
+    return cls
 
 
 def __getattr__(name: str) -> type:

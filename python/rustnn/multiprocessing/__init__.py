@@ -13,7 +13,7 @@ __all__ = [  # noqa: PLE0604
     "get_sharing_strategy",
     "set_sharing_strategy",
     "spawn",
-]  # type: ignore[attr-defined]
+]
 
 
 def get_all_sharing_strategies() -> set[str]:

@@ -100,7 +100,7 @@ class Transformer(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        layer: list[Any] = [
+        layer: tuple[Any, ...] = (
             d_model,
             nhead,
             dim_feedforward,
@@ -108,18 +108,19 @@ class Transformer(Module):
             activation,
             layer_norm_eps,
             batch_first,
-        ]
+            norm_first,
+        )
         how: dict[str, Any] = {"bias": bias, "device": device, "dtype": dtype}
         if custom_encoder is not None:
             self.encoder = custom_encoder
         else:
-            encoder_layer = TransformerEncoderLayer(*layer, norm_first, **how)
+            encoder_layer = TransformerEncoderLayer(*layer, **how)
             norm = LayerNorm(d_model, eps=layer_norm_eps, **how)
             self.encoder = TransformerEncoder(encoder_layer, num_encoder_layers, norm)
         if custom_decoder is not None:
             self.decoder = custom_decoder
         else:
-            decoder_layer = TransformerDecoderLayer(*layer, norm_first, **how)
+            decoder_layer = TransformerDecoderLayer(*layer, **how)
             norm = LayerNorm(d_model, eps=layer_norm_eps, **how)
             self.decoder = TransformerDecoder(decoder_layer, num_decoder_layers, norm)
         self._reset_parameters()
@@ -328,7 +329,7 @@ class TransformerEncoderLayer(_Layer):
         x = src
         if self.norm_first:
             x = x + self._sa_block(self.norm1(x), src_mask, src_key_padding_mask, is_causal)
-            return x + self._ff_block(self.norm2(x))  # type: ignore[no-any-return]
+            return x + self._ff_block(self.norm2(x))
         x = self.norm1(x + self._sa_block(x, src_mask, src_key_padding_mask, is_causal))
         return self.norm2(x + self._ff_block(x))  # type: ignore[no-any-return]
 
@@ -404,7 +405,7 @@ class TransformerDecoderLayer(_Layer):
         if self.norm_first:
             x = x + self._sa_block(self.norm1(x), *own)
             x = x + self._mha_block(self.norm2(x), memory, *other)
-            return x + self._ff_block(self.norm3(x))  # type: ignore[no-any-return]
+            return x + self._ff_block(self.norm3(x))
         x = self.norm1(x + self._sa_block(x, *own))
         x = self.norm2(x + self._mha_block(x, memory, *other))
         return self.norm3(x + self._ff_block(x))  # type: ignore[no-any-return]

@@ -119,7 +119,7 @@ class _Inbox:
 
     def _read(self) -> None:
         parent: Any = multiprocessing.parent_process()
-        waiting = [self._channel] if parent is None else [self._channel, parent.sentinel]
+        waiting: list[Any] = [self._channel] if parent is None else [self._channel, parent.sentinel]
         while True:
             try:
                 ready = multiprocessing.connection.wait(waiting)  # type: ignore[arg-type]

@@ -135,11 +135,7 @@ pub fn mean_dims(x: &Tensor, dims: &[i64], keep: bool) -> Result<Tensor> {
 }
 /// `p`-norm along one dimension.
 pub fn norm_dim(x: &Tensor, p: f64, dim: i64, keep: bool) -> Result<Tensor> {
-    let dims = Arg::Ints(SmallVec::from_elem(dim, 1));
-    match call("norm", &[t(x), Arg::Float(p), dims, Arg::Bool(keep)])? {
-        Ret::Tensor(y) => Ok(y),
-        _ => Err(runtime_error!("norm gives one tensor")),
-    }
+    crate::reduce::vector_norm(x, p, Some(&[dim]), keep, None)
 }
 /// Largest value along a dimension, which stays with size 1.
 pub fn max_dim(x: &Tensor, dim: i64) -> Result<Tensor> {

@@ -409,7 +409,7 @@ fn is_plain_int(py: Python<'_>, ptr: Option<*mut ffi::PyObject>) -> bool {
 fn is_lone_tensor(py: Python<'_>, p: &Param, ptr: Option<*mut ffi::PyObject>) -> bool {
     let Some(ptr) = ptr.filter(|_| p.types & ty::TENSORS != 0) else { return false };
     // SAFETY: borrowed from the caller's frame.
-    tensor_of(&unsafe { Bound::from_borrowed_ptr(py, ptr) }).is_some()
+    crate::tensor::tensor_of(&unsafe { Bound::from_borrowed_ptr(py, ptr) }).is_some()
 }
 
 /// The positional arguments from `from` on, each a tensor.
@@ -425,7 +425,7 @@ fn spread_tensors(
         let Some(ptr) = given.positional(k) else { break };
         // SAFETY: borrowed from the caller's frame.
         let v = unsafe { Bound::from_borrowed_ptr(py, ptr) };
-        out.push(tensor_of(&v).ok_or_else(|| wrong_type(entry, p, k, given, &v))?);
+        out.push(crate::tensor::tensor_of(&v).ok_or_else(|| wrong_type(entry, p, k, given, &v))?);
     }
     Ok(out)
 }

@@ -273,7 +273,9 @@ fn parse(
         if p.keyword_only || used >= npos {
             break;
         }
-        if p.spread && (npos - used != 1 || is_plain_int(py, given.positional(used)) || is_lone_tensor(py, p, given.positional(used))) {
+        let first = given.positional(used);
+        let one = || is_plain_int(py, first) || (p.types & ty::TENSORS != 0 && is_tensor(py, first));
+        if p.spread && (npos - used != 1 || one()) {
             spread = Some((i, used));
             used = npos;
             break;
@@ -321,7 +323,14 @@ fn parse(
         if let Some((at, from)) = spread.filter(|s| s.0 == i) {
             let _ = at;
             if p.types & ty::TENSORS != 0 {
-                args.push(Arg::Tensors(spread_tensors(py, entry, p, given, from)?));
+                let mut tensors = Vec::with_capacity(npos - from);
+                for k in from..npos {
+                    let Some(ptr) = given.positional(k) else { break };
+                    // SAFETY: borrowed from the caller's frame.
+                    let v = unsafe { Bound::from_borrowed_ptr(py, ptr) };
+                    tensors.push(crate::tensor::tensor_of(&v).ok_or_else(|| wrong_type(entry, p, k, given, &v))?);
+                }
+                args.push(Arg::Tensors(tensors));
                 continue;
             }
             let mut ints = SmallVec::new();
@@ -405,29 +414,11 @@ fn is_plain_int(py: Python<'_>, ptr: Option<*mut ffi::PyObject>) -> bool {
     !v.is_none() && convert::int(&v).is_some()
 }
 
-/// One tensor where tensors may be spread: `meshgrid(x)` is `meshgrid([x])`.
-fn is_lone_tensor(py: Python<'_>, p: &Param, ptr: Option<*mut ffi::PyObject>) -> bool {
-    let Some(ptr) = ptr.filter(|_| p.types & ty::TENSORS != 0) else { return false };
+/// Whether a positional argument is a tensor: the first of several where a list of tensors may be spread.
+fn is_tensor(py: Python<'_>, ptr: Option<*mut ffi::PyObject>) -> bool {
+    let Some(ptr) = ptr else { return false };
     // SAFETY: borrowed from the caller's frame.
     crate::tensor::tensor_of(&unsafe { Bound::from_borrowed_ptr(py, ptr) }).is_some()
-}
-
-/// The positional arguments from `from` on, each a tensor.
-fn spread_tensors(
-    py: Python<'_>,
-    entry: &Entry,
-    p: &Param,
-    given: &Given<'_>,
-    from: usize,
-) -> Result<Vec<Tensor>, Misfit> {
-    let mut out = Vec::new();
-    for k in from..given.positionals() {
-        let Some(ptr) = given.positional(k) else { break };
-        // SAFETY: borrowed from the caller's frame.
-        let v = unsafe { Bound::from_borrowed_ptr(py, ptr) };
-        out.push(crate::tensor::tensor_of(&v).ok_or_else(|| wrong_type(entry, p, k, given, &v))?);
-    }
-    Ok(out)
 }
 
 /// Keywords that were not interned, and NumPy's names for PyTorch's parameters.

@@ -71,8 +71,12 @@ def test_numpy_functions_and_operators() -> None:
     np.testing.assert_allclose(np.asarray(tensor), [1, 4, 9])
     assert isinstance(np.sqrt(tensor), torch.Tensor)
     assert np.asarray(tensor, dtype=np.int32).dtype == np.int32
-    total = np.array([1.0, 1.0, 1.0], dtype=np.float32) + tensor
+    total = tensor + np.array([1.0, 1.0, 1.0])
     assert isinstance(total, torch.Tensor)
+    assert total.dtype == torch.float64
+    # NumPy leaves its operators on a tensor to the tensor, which takes numbers and tensors there.
+    with pytest.raises(TypeError):
+        np.ones(3) * tensor
     assert (np.ones(3) * 2 == np.asarray(torch.full((3,), 2.0))).all()
     assert np.array(tensor).flags.owndata
     assert np.mean(tensor.numpy()) == pytest.approx(14 / 3)

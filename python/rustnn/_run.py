@@ -267,7 +267,8 @@ def _teach_processes() -> None:
     def get_command_line(**kwargs: Any) -> list[str]:
         parts = command_line(**kwargs)
         start = "from multiprocessing.spawn import"
-        return [p.replace(start, f"import rustnn; rustnn.install_as_torch(); {start}", 1) for p in parts]
+        install = f"import rustnn; rustnn.install_as_torch(); {start}"
+        return [p.replace(start, install, 1) if isinstance(p, str) else p for p in parts]
 
     spawn.get_command_line = get_command_line
     if hasattr(multiprocessing, "set_forkserver_preload"):

@@ -273,7 +273,9 @@ fn parse(
         if p.keyword_only || used >= npos {
             break;
         }
-        if p.spread && (npos - used != 1 || is_plain_int(py, given.positional(used))) {
+        let first = given.positional(used);
+        let one = || is_plain_int(py, first) || (p.types & ty::TENSORS != 0 && is_tensor(py, first));
+        if p.spread && (npos - used != 1 || one()) {
             spread = Some((i, used));
             used = npos;
             break;
@@ -320,6 +322,17 @@ fn parse(
     for (i, p) in params.iter().enumerate() {
         if let Some((at, from)) = spread.filter(|s| s.0 == i) {
             let _ = at;
+            if p.types & ty::TENSORS != 0 {
+                let mut tensors = Vec::with_capacity(npos - from);
+                for k in from..npos {
+                    let Some(ptr) = given.positional(k) else { break };
+                    // SAFETY: borrowed from the caller's frame.
+                    let v = unsafe { Bound::from_borrowed_ptr(py, ptr) };
+                    tensors.push(crate::tensor::tensor_of(&v).ok_or_else(|| wrong_type(entry, p, k, given, &v))?);
+                }
+                args.push(Arg::Tensors(tensors));
+                continue;
+            }
             let mut ints = SmallVec::new();
             for k in from..npos {
                 let Some(ptr) = given.positional(k) else { break };
@@ -399,6 +412,13 @@ fn is_plain_int(py: Python<'_>, ptr: Option<*mut ffi::PyObject>) -> bool {
     // SAFETY: borrowed from the caller's frame.
     let v = unsafe { Bound::from_borrowed_ptr(py, ptr) };
     !v.is_none() && convert::int(&v).is_some()
+}
+
+/// Whether a positional argument is a tensor: the first of several where a list of tensors may be spread.
+fn is_tensor(py: Python<'_>, ptr: Option<*mut ffi::PyObject>) -> bool {
+    let Some(ptr) = ptr else { return false };
+    // SAFETY: borrowed from the caller's frame.
+    crate::tensor::tensor_of(&unsafe { Bound::from_borrowed_ptr(py, ptr) }).is_some()
 }
 
 /// Keywords that were not interned, and NumPy's names for PyTorch's parameters.

@@ -267,7 +267,7 @@ impl PyTensor {
         let t = self.get();
         if on && !t.dtype().is_float() {
             return Err(PyRuntimeError::new_err(format!(
-                "only Tensors of floating point dtype can require gradients\n  hint: this one is {}; make it with \
+                "Only Tensors of floating point dtype can require gradients\n  hint: this one is {}; make it with \
                  decimal points (torch.tensor([1., 2.])) or .float()",
                 t.dtype().torch_name()
             )));

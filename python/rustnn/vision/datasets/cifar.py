@@ -90,7 +90,7 @@ class CIFAR10(ArrayDataset):
             if self._read_batches(place / self.base_folder):
                 return
             archive = place / self._npz if self._npz is not None else None
-            if archive is not None and place != root and archive.is_file():
+            if archive is not None and archive.is_file():
                 self.source = f"{name}: {archive}"
                 self._read_jpegs(archive)
                 return

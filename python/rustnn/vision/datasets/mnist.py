@@ -159,7 +159,7 @@ class MNIST(ArrayDataset):
                 if found is not None:
                     self.source = str(folder)
                     return found
-            if self._npz is not None and place != root:
+            if self._npz is not None:
                 archive = place / self._npz / f"{self._npz}.npz"
                 if archive.is_file():
                     self.source = f"{name}: {archive}"

@@ -1,6 +1,8 @@
 //! Products of matrices and what is built on them.
 
 pub mod addmm;
+pub(crate) mod decompose;
+pub mod dense;
 pub mod einsum;
 pub(crate) mod glue;
 pub mod matmul;
@@ -11,5 +13,6 @@ pub(crate) fn ops() -> Vec<OpDef> {
     let mut v = matmul::ops();
     v.extend(addmm::ops());
     v.extend(einsum::ops());
+    v.extend(dense::ops());
     v
 }

@@ -273,7 +273,7 @@ fn parse(
         if p.keyword_only || used >= npos {
             break;
         }
-        if p.spread && (npos - used != 1 || is_plain_int(py, given.positional(used))) {
+        if p.spread && (npos - used != 1 || is_one_of_many(py, p, given.positional(used))) {
             spread = Some((i, used));
             used = npos;
             break;
@@ -320,6 +320,17 @@ fn parse(
     for (i, p) in params.iter().enumerate() {
         if let Some((at, from)) = spread.filter(|s| s.0 == i) {
             let _ = at;
+            if p.types & ty::TENSORS != 0 {
+                let mut all = Vec::with_capacity(npos - from);
+                for k in from..npos {
+                    let Some(ptr) = given.positional(k) else { break };
+                    // SAFETY: borrowed from the caller's frame.
+                    let v = unsafe { Bound::from_borrowed_ptr(py, ptr) };
+                    all.push(crate::tensor::tensor_of(&v).ok_or_else(|| wrong_type(entry, p, k, given, &v))?);
+                }
+                args.push(Arg::Tensors(all));
+                continue;
+            }
             let mut ints = SmallVec::new();
             for k in from..npos {
                 let Some(ptr) = given.positional(k) else { break };
@@ -393,11 +404,15 @@ fn type_names(p: &Param) -> String {
     all.iter().filter(|(bit, _)| p.types & bit != 0).map(|(_, n)| *n).collect::<Vec<_>>().join(" or ")
 }
 
+/// Whether the only value given for a spread parameter is one of its items, not all of them in a sequence.
 #[inline]
-fn is_plain_int(py: Python<'_>, ptr: Option<*mut ffi::PyObject>) -> bool {
+fn is_one_of_many(py: Python<'_>, p: &Param, ptr: Option<*mut ffi::PyObject>) -> bool {
     let Some(ptr) = ptr else { return false };
     // SAFETY: borrowed from the caller's frame.
     let v = unsafe { Bound::from_borrowed_ptr(py, ptr) };
+    if p.types & ty::TENSORS != 0 {
+        return crate::tensor::tensor_of(&v).is_some();
+    }
     !v.is_none() && convert::int(&v).is_some()
 }
 

@@ -1,5 +1,6 @@
 """Pooling composed of tensor operations; the engine's own kernels stand before these where there are any."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 import math
@@ -38,22 +39,22 @@ def _adaptive(input: Tensor, output_size: Any, dims: int, reduce: Callable[[Tens
 
 def adaptive_avg_pool(input: Tensor, output_size: Any) -> Tensor:
     """Means over all spatial dimensions of ``(N, C, *)``."""
-    return _adaptive(input, output_size, input.dim() - 2, lambda x, d: x.mean(d, True))
+    return _adaptive(input, output_size, input.dim() - 2, lambda x, d: x.mean([d], True))
 
 
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
     """Means that give a chosen output size."""
-    return _adaptive(input, output_size, 1, lambda x, d: x.mean(d, True))
+    return _adaptive(input, output_size, 1, lambda x, d: x.mean([d], True))
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """Means that give a chosen output size; None keeps the input's."""
-    return _adaptive(input, output_size, 2, lambda x, d: x.mean(d, True))
+    return _adaptive(input, output_size, 2, lambda x, d: x.mean([d], True))
 
 
 def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
     """Means that give a chosen output size; None keeps the input's."""
-    return _adaptive(input, output_size, 3, lambda x, d: x.mean(d, True))
+    return _adaptive(input, output_size, 3, lambda x, d: x.mean([d], True))
 
 
 def _adaptive_max(input: Tensor, output_size: Any, dims: int, return_indices: bool) -> Any:

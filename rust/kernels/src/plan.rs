@@ -80,25 +80,6 @@ impl<const N: usize> Plan<N> {
         false
     }
 
-    /// Byte offsets of the element at `flat` in the walk's order, and its coordinate on axis 0.
-    #[must_use]
-    #[inline]
-    pub fn locate(&self, flat: usize) -> ([isize; N], usize) {
-        let mut off = [0isize; N];
-        let (mut rest, mut first) = (flat, 0);
-        for (k, a) in self.axes.iter().enumerate() {
-            let at = rest % a.size;
-            rest /= a.size;
-            if k == 0 {
-                first = at;
-            }
-            for o in 0..N {
-                off[o] += at as isize * a.step[o];
-            }
-        }
-        (off, first)
-    }
-
     /// Calls `f(pointers, n)` for every piece of a row (axis 0) within `flat` range `start..end`.
     #[inline]
     pub fn rows(&self, start: usize, end: usize, mut f: impl FnMut([*mut u8; N], usize)) {

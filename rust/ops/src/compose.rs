@@ -4,8 +4,8 @@
 use crate::args::{Arg, Args, Ret};
 use crate::registry::{self, Call};
 use crate::sig::{Signature, ty};
-use rustnn_core::base::runtime_error;
-use rustnn_core::{DType, Result, Scalar, Tensor};
+use rustnn_core::base::{layout, runtime_error};
+use rustnn_core::{DType, Result, Scalar, Tensor, attach, grads, mode, save, save_output};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -133,13 +133,41 @@ pub fn mean(x: &Tensor) -> Result<Tensor> {
 pub fn mean_dims(x: &Tensor, dims: &[i64], keep: bool) -> Result<Tensor> {
     one("mean", &[t(x), Arg::Ints(dims.into()), Arg::Bool(keep)])
 }
-/// `p`-norm along one dimension.
+/// `p`-norm along one dimension; its gradient is 0 where the norm is, as in PyTorch.
 pub fn norm_dim(x: &Tensor, p: f64, dim: i64, keep: bool) -> Result<Tensor> {
-    let dims = Arg::Ints(SmallVec::from_elem(dim, 1));
-    match call("norm", &[t(x), Arg::Float(p), dims, Arg::Bool(keep)])? {
-        Ret::Tensor(y) => Ok(y),
-        _ => Err(runtime_error!("norm gives one tensor")),
+    let d = layout::wrap_dim(dim, x.ndim())? as i64;
+    let wide = if p == 1.0 {
+        sum_dims(&abs(x)?, &[d], true)?
+    } else if p == f64::INFINITY {
+        max_dim(&abs(x)?, d)?
+    } else if p == 0.0 {
+        sum_dims(&cast(&compare("ne", &x.detach(), 0.0)?, x.dtype())?, &[d], true)?
+    } else {
+        let n = mode::no_grad(|| {
+            if p == 2.0 { sqrt(&sum_dims(&square(x)?, &[d], true)?) } else { pow_s(&sum_dims(&pow_s(&abs(x)?, p)?, &[d], true)?, 1.0 / p) }
+        })?;
+        let (sx, sn) = (save(x), save_output(&n));
+        attach("LinalgVectorNormBackward0", n, &[x], move |ctx, g| {
+            let (x, n) = (sx.get(ctx)?, sn.get(ctx)?);
+            let none = compare("eq", &n.detach(), 0.0)?;
+            let unit = if p == 2.0 { x } else {
+                // sign(x) |x|^(p-1), 0 at 0.
+                let zero = compare("eq", &x.detach(), 0.0)?;
+                let size = pow_s(&masked_fill(&abs(&x)?, &zero, 1.0)?, p - 1.0)?;
+                mul(&sign(&x)?, &size)?
+            };
+            let by = if p == 2.0 { n } else { pow_s(&masked_fill(&n, &none, 1.0)?, p - 1.0)? };
+            Ok(grads![mul(&unit, &masked_fill(&div(g, &masked_fill(&by, &none, 1.0)?)?, &none, 0.0)?)?])
+        })?
+    };
+    if keep {
+        return Ok(wide);
     }
+    let mut shape = x.shape().to_vec();
+    if !shape.is_empty() {
+        shape.remove(d as usize);
+    }
+    reshape(&wide, &shape)
 }
 /// Largest value along a dimension, which stays with size 1.
 pub fn max_dim(x: &Tensor, dim: i64) -> Result<Tensor> {

@@ -273,7 +273,9 @@ fn parse(
         if p.keyword_only || used >= npos {
             break;
         }
-        if p.spread && (npos - used != 1 || is_one_of_many(py, p, given.positional(used))) {
+        let first = given.positional(used);
+        let one = || is_plain_int(py, first) || (p.types & ty::TENSORS != 0 && is_tensor(py, first));
+        if p.spread && (npos - used != 1 || one()) {
             spread = Some((i, used));
             used = npos;
             break;
@@ -321,14 +323,14 @@ fn parse(
         if let Some((at, from)) = spread.filter(|s| s.0 == i) {
             let _ = at;
             if p.types & ty::TENSORS != 0 {
-                let mut all = Vec::with_capacity(npos - from);
+                let mut tensors = Vec::with_capacity(npos - from);
                 for k in from..npos {
                     let Some(ptr) = given.positional(k) else { break };
                     // SAFETY: borrowed from the caller's frame.
                     let v = unsafe { Bound::from_borrowed_ptr(py, ptr) };
-                    all.push(crate::tensor::tensor_of(&v).ok_or_else(|| wrong_type(entry, p, k, given, &v))?);
+                    tensors.push(crate::tensor::tensor_of(&v).ok_or_else(|| wrong_type(entry, p, k, given, &v))?);
                 }
-                args.push(Arg::Tensors(all));
+                args.push(Arg::Tensors(tensors));
                 continue;
             }
             let mut ints = SmallVec::new();
@@ -404,16 +406,19 @@ fn type_names(p: &Param) -> String {
     all.iter().filter(|(bit, _)| p.types & bit != 0).map(|(_, n)| *n).collect::<Vec<_>>().join(" or ")
 }
 
-/// Whether the only value given for a spread parameter is one of its items, not all of them in a sequence.
 #[inline]
-fn is_one_of_many(py: Python<'_>, p: &Param, ptr: Option<*mut ffi::PyObject>) -> bool {
+fn is_plain_int(py: Python<'_>, ptr: Option<*mut ffi::PyObject>) -> bool {
     let Some(ptr) = ptr else { return false };
     // SAFETY: borrowed from the caller's frame.
     let v = unsafe { Bound::from_borrowed_ptr(py, ptr) };
-    if p.types & ty::TENSORS != 0 {
-        return crate::tensor::tensor_of(&v).is_some();
-    }
     !v.is_none() && convert::int(&v).is_some()
+}
+
+/// Whether a positional argument is a tensor: the first of several where a list of tensors may be spread.
+fn is_tensor(py: Python<'_>, ptr: Option<*mut ffi::PyObject>) -> bool {
+    let Some(ptr) = ptr else { return false };
+    // SAFETY: borrowed from the caller's frame.
+    crate::tensor::tensor_of(&unsafe { Bound::from_borrowed_ptr(py, ptr) }).is_some()
 }
 
 /// Keywords that were not interned, and NumPy's names for PyTorch's parameters.

@@ -71,26 +71,23 @@ pub fn masked_scatter(dst: Raw<'_>, mask: &[B8], src: Raw<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Coordinates of the elements that are not zero, row by row: `dst` is count x ndim.
+/// Coordinates of the elements that are not zero: `dst` is ndim x count, one row per dimension.
 pub fn nonzero(dst: &mut [i64], src: Raw<'_>) -> Result<()> {
     let shape = src.shape();
     let nd = shape.len();
-    if nd == 0 {
+    if nd == 0 || dst.is_empty() {
         return Ok(());
     }
+    let count = dst.len() / nd;
     with_dtype!(src.dtype(), T => {
         let from = src.slice::<T>()?;
-        let mut rows = dst.chunks_exact_mut(nd);
-        for (p, _) in from.iter().enumerate().filter(|(_, v)| v.is_true()) {
-            let Some(row) = rows.next() else {
-                return Err(runtime_error!("nonzero: the tensor changed meanwhile"));
-            };
+        for (k, (p, _)) in from.iter().enumerate().filter(|(_, v)| v.is_true()).take(count).enumerate() {
             let mut rest = p;
             for d in (1..nd).rev() {
-                row[d] = (rest % shape[d]) as i64;
+                dst[d * count + k] = (rest % shape[d]) as i64;
                 rest /= shape[d];
             }
-            row[0] = rest as i64;
+            dst[k] = rest as i64;
         }
     });
     Ok(())

@@ -107,7 +107,7 @@ fn masks() {
     assert!(masked_scatter(target(&mut x, &[6]), &m, whole(&[7i64], &[1])).is_err());
     let mut nz = vec![0i64; 6];
     nonzero(&mut nz, whole(&m, &[2, 3])).unwrap();
-    assert_eq!(nz, [0, 0, 0, 2, 1, 2]);
+    assert_eq!(nz, [0, 0, 1, 0, 2, 2]);
 }
 
 #[test]

@@ -315,6 +315,13 @@ pub(crate) fn ops() -> Vec<OpDef> {
             .doc("Mean over as many windows of the last three dimensions as asked for.")
             .samples(&["t(1,2,4,5,6), (2,3,1)"])
             .oracle("ref_adaptive(input, output_size, np.mean)"),
+        op("adaptive_max_pool1d(Tensor input, int[1] output_size, bool return_indices=False)", NN, |a| {
+            let (y, at) = adaptive_max_pool(a.tensor(0)?, 1, a.ints(1)?)?;
+            if a.bool(2)? { (y, at).ret() } else { y.ret() }
+        })
+        .doc("Largest value of as many windows of the last dimension as asked for.")
+        .samples(&["t(2,3,7), 3"])
+        .oracle("ref_adaptive(input, output_size, np.max)"),
         op("adaptive_max_pool1d(Tensor input, int[1] output_size)", TORCH, |a| adaptive_max_pool(a.tensor(0)?, 1, a.ints(1)?).ret())
             .doc("Largest value, and its place, of as many windows of the last dimension as asked for.")
             .samples(&["t(2,3,7), 3"])

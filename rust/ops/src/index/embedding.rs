@@ -246,7 +246,7 @@ pub(crate) fn ops() -> Vec<OpDef> {
             },
         )
         .doc("Rows of weight by index. Rows of padding_idx get no gradient; max_norm rescales the rows in use first.")
-        .samples(&["i(2,3, lo=0, hi=5), t(5,4)", "i(3, lo=0, hi=5), t(5,2), 1", "i(0, lo=0, hi=1), t(5,2)"])
+        .samples(&["i(2,3, lo=0, hi=5), t(5,4)", "i(3, lo=2, hi=5), t(5,2), 1", "i(0, lo=0, hi=1), t(5,2)"])
         .oracle("np.take(weight, input, axis=0)"),
         op("embedding(Tensor weight, Tensor indices, int padding_idx=-1, bool scale_grad_by_freq=False, bool sparse=False)", crate::registry::TORCH, |a| {
             let p = a.int(2)?;

@@ -96,6 +96,7 @@ pub(crate) fn parse(shape: &[usize], items: &[IndexItem]) -> Result<Parsed> {
     // `dim` counts dimensions of the result of the steps so far, `from` those of the tensor.
     let (mut dim, mut from) = (0, 0);
     let mut only_mask = true;
+    let mut missing = ndim - given;
     for item in items {
         match item {
             IndexItem::None => {
@@ -104,11 +105,10 @@ pub(crate) fn parse(shape: &[usize], items: &[IndexItem]) -> Result<Parsed> {
                 only_mask = false;
             }
             IndexItem::Ellipsis => {
-                dim += ndim - given;
-                from += ndim - given;
-                if from > ndim {
-                    return Err(index_error!("an index can only have a single ellipsis ('...')"));
-                }
+                // A second one stands for nothing.
+                let n = std::mem::take(&mut missing);
+                dim += n;
+                from += n;
             }
             IndexItem::Int(i) => {
                 select(&mut p, shape, dim, from, *i)?;

@@ -4,7 +4,7 @@ use super::put::write_in_place;
 use crate::args::{Arg, IntoRet, Ret};
 use crate::basic::to_dtype;
 use crate::registry::{INPLACE, METHOD, OpDef, OUT, TORCH, op};
-use crate::shape::{split, view};
+use crate::shape::view;
 use rustnn_core::base::layout::broadcast_shapes;
 use rustnn_core::base::{B8, runtime_error};
 use rustnn_core::{DType, Dims, Result, Scalar, Tensor, attach, grads, needs_grad};
@@ -28,7 +28,7 @@ fn check_mask(mask: &Tensor) -> Result<()> {
 /// `value` where the mask is true.
 pub fn masked_fill(x: &Tensor, mask: &Tensor, value: Scalar) -> Result<Tensor> {
     check_mask(mask)?;
-    let shape = broadcast_shapes(x.shape(), mask.shape())?;
+    let shape = broadcast_shapes(mask.shape(), x.shape())?;
     let m = wide_mask(mask, &shape)?;
     let out = Tensor::empty(&shape, x.dtype())?;
     copy::copy(&out.raw(), &x.raw())?;
@@ -128,28 +128,30 @@ pub fn masked_scatter(x: &Tensor, mask: &Tensor, source: &Tensor) -> Result<Tens
     })
 }
 
-/// Coordinates of elements that are not zero, one row each.
-pub fn nonzero(x: &Tensor) -> Result<Tensor> {
+/// Coordinates of elements that are not zero, one row per dimension.
+fn columns(x: &Tensor) -> Result<Tensor> {
     let src = x.to_contiguous()?;
-    let out = Tensor::empty(&[kernel::count_true(src.raw())?, x.ndim()], DType::I64)?;
+    let out = Tensor::empty(&[x.ndim(), kernel::count_true(src.raw())?], DType::I64)?;
     kernel::nonzero(out.slice_mut::<i64>()?, src.raw())?;
     Ok(out)
 }
 
+/// Coordinates of elements that are not zero, one row each (stored by columns, as PyTorch does).
+pub fn nonzero(x: &Tensor) -> Result<Tensor> {
+    let c = columns(x)?;
+    Ok(c.view_of(c.layout().transpose(0, 1)))
+}
+
 /// The columns of [`nonzero`], each row-major.
 pub(crate) fn nonzero_columns(x: &Tensor) -> Result<Vec<Tensor>> {
-    let nz = nonzero(x)?;
-    let n = nz.shape()[0];
-    (0..x.ndim()).map(|d| nz.view_of(nz.layout().select(1, d)).to_contiguous()).map(|t| t.map(|t| {
-        debug_assert_eq!(t.numel(), n);
-        t
-    })).collect()
+    let c = columns(x)?;
+    Ok((0..x.ndim()).map(|d| c.view_of(c.layout().select(0, d))).collect())
 }
 
 /// [`nonzero`] as a tuple of columns; a scalar counts as a vector.
 pub fn nonzero_tuple(x: &Tensor) -> Result<Vec<Tensor>> {
     let x = if x.ndim() == 0 { view::reshape_to(&x.detach(), &[1])? } else { x.detach() };
-    split::unbind(&nonzero(&x)?, 1)
+    nonzero_columns(&x)
 }
 
 fn fill(a: &crate::Args) -> Result<Ret> {

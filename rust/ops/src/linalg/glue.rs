@@ -134,3 +134,12 @@ pub(crate) fn sum_last(x: &Tensor) -> Result<Tensor> {
     let out = super::matmul::product(&reshape(x, &[rows, n])?, &Tensor::ones(&[n, 1], x.dtype())?, 1.0)?;
     reshape(&out, lead)
 }
+
+/// The product of a few matrices, left to right.
+pub(crate) fn product_of(factors: &[&Tensor]) -> Result<Tensor> {
+    let mut out = factors[0].clone();
+    for f in &factors[1..] {
+        out = super::matmul::product(&out, f, 1.0)?;
+    }
+    Ok(out)
+}

@@ -1,6 +1,6 @@
 //! `matmul` and its strict forms: `mm`, `bmm`, `mv`, `dot`, `inner`, `outer`.
 
-use super::glue::{contiguous, expand, mt, mt_of, reshape};
+use super::glue::{contiguous, expand, mt, reshape};
 use crate::args::IntoRet;
 use crate::registry::{METHOD, OUT, OpDef, TORCH, LINALG, op};
 use rustnn_core::base::layout::broadcast_shapes;
@@ -261,11 +261,6 @@ pub fn outer(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let d = a.dtype().promote(b.dtype());
     let (a, b) = (crate::basic::to_dtype(a, d)?, crate::basic::to_dtype(b, d)?);
     product(&reshape(&a, &[a.numel(), 1])?, &reshape(&b, &[1, b.numel()])?, 1.0)
-}
-
-/// `mt` of a saved operand for kernels, kept here so that siblings share it.
-pub(crate) fn multiply_t(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    multiply(a, &mt_of(b), 1.0)
 }
 
 /// Product of a chain of matrices in the order that takes the fewest multiplications.

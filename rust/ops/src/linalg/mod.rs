@@ -1,9 +1,12 @@
 //! Products of matrices and what is built on them.
 
 pub mod addmm;
+pub(crate) mod decompose;
+pub mod dense;
 pub mod einsum;
 pub(crate) mod glue;
 pub mod matmul;
+pub mod norms;
 
 use crate::registry::OpDef;
 
@@ -11,5 +14,7 @@ pub(crate) fn ops() -> Vec<OpDef> {
     let mut v = matmul::ops();
     v.extend(addmm::ops());
     v.extend(einsum::ops());
+    v.extend(dense::ops());
+    v.extend(norms::ops());
     v
 }

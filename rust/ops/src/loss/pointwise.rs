@@ -67,7 +67,11 @@ pub fn huber_loss(x: &Tensor, y: &Tensor, r: Reduction, delta: f64, w: Option<&T
     let a = c::abs(&d)?;
     let near = c::compare("le", &a.detach(), delta)?;
     let far = c::mul_s(&c::add_s(&a, -0.5 * delta)?, delta)?;
-    weighted(&c::where_(&near, &c::mul_s(&c::square(&d)?, 0.5)?, &far)?, w, x, r)
+    if w.is_some_and(|w| w.shape() != x.shape()) {
+        return Err(value_error!("Weights and input must have the same size."));
+    }
+    // Here a mean divides by the number of elements also with weights, as in PyTorch.
+    scaled(&c::where_(&near, &c::mul_s(&c::square(&d)?, 0.5)?, &far)?, w, r)
 }
 
 fn scaled(loss: &Tensor, w: Option<&Tensor>, r: Reduction) -> Result<Tensor> {

@@ -61,7 +61,7 @@ fn check_alpha(dtype: DType, alpha: Scalar) -> Result<()> {
 /// `a − b`
 pub fn sub<'a, 'b>(a: impl Into<Num<'a>>, b: impl Into<Num<'b>>) -> Result<Tensor> {
     let (a, b) = (a.into(), b.into());
-    match (a.dtype() == DType::Bool && a.tensor().is_some(), b.dtype() == DType::Bool && b.tensor().is_some()) {
+    match (a.dtype() == DType::Bool, b.dtype() == DType::Bool) {
         (false, false) => {}
         (true, true) => {
             return Err(not_implemented!(
@@ -190,7 +190,13 @@ pub fn pow<'a, 'b>(a: impl Into<Num<'a>>, b: impl Into<Num<'b>>) -> Result<Tenso
             return pow_number(x, p.to_f64(), dtype);
         }
     }
-    let dtype = if dtype == DType::Bool { DType::I64 } else { dtype };
+    if dtype == DType::Bool {
+        return match (a, b) {
+            (Num::T(x), Num::S(p)) if p.to_bool() => x.copied(),
+            (Num::T(x), Num::S(_)) => Tensor::full(x.shape(), true.into(), DType::Bool),
+            _ => Err(unsupported("pow", dtype)),
+        };
+    }
     let out = match (a, b) {
         (Num::S(base), Num::T(e)) if dtype.is_float() => super::apply(Unary::ScalarPow(base.to_f64()), e, dtype)?,
         _ => forward(Binary::Pow, a, b, dtype, "pow")?,
@@ -263,15 +269,13 @@ fn extreme(kernel: Binary, a: Num, b: Num, node: &'static str, name: &'static st
         let (a, b) = (ka.get(c)?, kb.get(c)?);
         let (x, y) = if i == 0 { (a.num(), b.num()) } else { (b.num(), a.num()) };
         let max = matches!(kernel, Binary::Maximum | Binary::Fmax);
-        if matches!(kernel, Binary::Fmax | Binary::Fmin) {
-            // The first of equals; a NaN loses.
-            let first = if max { compare::ge(a.num(), b.num())? } else { compare::le(a.num(), b.num())? };
-            let first = compare::logical_or(&first, &compare::isnan_num(b.num())?)?;
-            let mine = if i == 0 { first } else { compare::logical_not(&first)? };
-            return mul_mask(g, &mine);
-        }
         let equal = compare::eq(x, y)?;
         let wins = if max { compare::gt(x, y)? } else { compare::lt(x, y)? };
+        // Where a NaN gives way, the other one has the whole gradient.
+        let wins = match kernel {
+            Binary::Fmax | Binary::Fmin => compare::logical_or(&wins, &compare::isnan_num(y)?)?,
+            _ => wins,
+        };
         let half = times(g, 0.5)?;
         where_(&equal, &half, &mul_mask(g, &wins)?)
     })

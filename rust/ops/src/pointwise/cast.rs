@@ -9,9 +9,10 @@ pub(crate) fn ops() -> Vec<OpDef> {
     macro_rules! casts {
         ($($name:literal $dtype:ident $doc:literal;)*) => {$(
             v.push(op(concat!($name, "(Tensor input, *, memory_format? memory_format=None)"), METHOD, |a| to_dtype(a.tensor(0)?, DType::$dtype).ret())
-                .doc($doc).samples(&["t(3,4)", "i(3)", "b(2,2)"]));
+                .doc($doc).samples(&["t(3,4)", "i(3)", "b(2,2)"]).nondiff());
         )*};
     }
+    // They pass gradients on; only a finite difference in the narrower dtype cannot show it.
     casts! {
         "float" F32 "The tensor in float32; itself if it is.";
         "double" F64 "The tensor in float64; itself if it is.";

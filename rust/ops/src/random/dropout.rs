@@ -144,7 +144,7 @@ fn finish(x: &Tensor, out: Tensor, inplace: bool) -> Result<Ret> {
 
 /// `dropout1d` and `dropout3d` take input with or without a batch dimension.
 fn maybe_batched(x: &Tensor, p: f64, training: bool, ranks: (usize, usize), name: &str) -> Result<Tensor> {
-    if name == "dropout1d" && x.ndim() != ranks.0 && x.ndim() != ranks.1 {
+    if training && name == "dropout1d" && x.ndim() != ranks.0 && x.ndim() != ranks.1 {
         return Err(runtime_error!(
             "dropout1d: Expected 2D or 3D input, but received a {}D input. Note that dropout1d exists to provide channel-wise dropout on inputs with 1 spatial dimension, a channel dimension, and an optional batch dimension (i.e. 2D or 3D inputs).",
             x.ndim()
@@ -159,7 +159,10 @@ fn maybe_batched(x: &Tensor, p: f64, training: bool, ranks: (usize, usize), name
 pub(super) fn ops() -> Vec<OpDef> {
     macro_rules! variant {
         ($name:literal, $doc:literal, $f:expr) => {
-            op(concat!($name, "(Tensor input, float p=0.5, bool training=True, bool inplace=False)"), NN, |a| {
+            variant!($name, "True", $doc, $f)
+        };
+        ($name:literal, $training:literal, $doc:literal, $f:expr) => {
+            op(concat!($name, "(Tensor input, float p=0.5, bool training=", $training, ", bool inplace=False)"), NN, |a| {
                 let x = a.tensor(0)?;
                 let f: fn(&Tensor, f64, bool) -> Result<Tensor> = $f;
                 finish(x, f(x, a.float(1)?, a.bool(2)?)?, a.bool(3)?)
@@ -174,8 +177,8 @@ pub(super) fn ops() -> Vec<OpDef> {
         variant!("dropout1d", "Whole channels of (N,C,L) or (C,L) set to zero with probability p.", |x, p, t| maybe_batched(x, p, t, (2, 3), "dropout1d")),
         variant!("dropout2d", "Whole channels of (N,C,H,W) set to zero with probability p.", channel_dropout),
         variant!("dropout3d", "Whole channels of (N,C,D,H,W) or (C,D,H,W) set to zero with probability p.", |x, p, t| maybe_batched(x, p, t, (4, 5), "dropout3d")),
-        variant!("alpha_dropout", "Dropout that keeps mean and variance of SELU networks.", |x, p, t| alpha(x, p, t, false)),
-        variant!("feature_alpha_dropout", "alpha_dropout of whole channels.", |x, p, t| alpha(x, p, t, true)),
+        variant!("alpha_dropout", "False", "Dropout that keeps mean and variance of SELU networks.", |x, p, t| alpha(x, p, t, false)),
+        variant!("feature_alpha_dropout", "False", "alpha_dropout of whole channels.", |x, p, t| alpha(x, p, t, true)),
         op("dropout(Tensor input, float p, bool train)", TORCH, |a| dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?).ret())
             .doc("Elements set to zero with probability p, the others scaled by 1/(1-p); in training only.")
             .samples(&["t(2,3), 0.5, False"])

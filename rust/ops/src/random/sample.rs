@@ -111,14 +111,14 @@ pub(super) fn ops() -> Vec<OpDef> {
     vec![
         op("bernoulli(Tensor input, *, Generator? generator=None)", METHOD | TORCH | OUT, |a| {
             let p = a.tensor(0)?;
-            let out = p.empty_like()?;
+            let out = Tensor::empty(p.shape(), p.dtype())?;
             bernoulli_each(&out, generator(a, 1), p)?;
             out.ret()
         })
         .doc("1 with the probability given for each element, else 0.")
         .nondiff(),
         op("bernoulli(Tensor input, float p, *, Generator? generator=None)", METHOD | TORCH, |a| {
-            let out = a.tensor(0)?.empty_like()?;
+            let out = Tensor::empty(a.tensor(0)?.shape(), a.tensor(0)?.dtype())?;
             let p = a.float(1)?;
             fill_memory(&out, |t| bernoulli(t, generator(a, 2), p))?;
             out.ret()

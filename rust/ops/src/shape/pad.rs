@@ -31,6 +31,10 @@ pub fn constant(x: &Tensor, pad: &[i64], value: Scalar) -> Result<Tensor> {
     let mut shape = Dims::new();
     for (d, &(l, r)) in sides.iter().enumerate() {
         let n = x.shape()[d] as i64;
+        if l.min(0).saturating_add(r.min(0)).saturating_add(n) < 0 {
+            return Err(runtime_error!("narrow(): length must be non-negative.")
+                .hint(format!("padding ({l}, {r}) cuts more than the {n} elements of dimension {d}")));
+        }
         let size = l.checked_add(r).and_then(|p| p.checked_add(n)).filter(|&s| s >= 0).ok_or_else(|| {
             runtime_error!(
                 "The input size {n}, plus negative padding {l} and {r}, resulted in a negative output size, which is invalid. Check dimension {d} of your input."

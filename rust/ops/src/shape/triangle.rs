@@ -87,6 +87,43 @@ pub fn trace(x: &Tensor) -> Result<Tensor> {
     })
 }
 
+/// Writes a number along the main diagonal, in place.
+fn fill_diagonal(x: &Tensor, value: rustnn_core::Scalar, wrap: bool) -> Result<()> {
+    let n = x.ndim();
+    if n < 2 {
+        return Err(runtime_error!("dimensions must larger than 1"));
+    }
+    if n > 2 && x.shape().windows(2).any(|w| w[0] != w[1]) {
+        return Err(runtime_error!("all dimensions of input must be of equal length"));
+    }
+    let (rows, cols) = (x.shape()[0], x.shape()[1]);
+    let step: isize = x.strides().iter().sum();
+    let len = x.shape().iter().copied().min().unwrap_or(0);
+    let diagonal = |l: &Layout, start: usize, len: usize| {
+        x.view_of(Layout {
+            shape: Dims::from_slice(&[len]),
+            strides: rustnn_core::Strides::from_slice(&[step]),
+            offset: l.offset + start,
+        })
+    };
+    let write = || {
+        copy::fill(&diagonal(x.layout(), 0, len).raw(), value)?;
+        let period = cols + 1;
+        if wrap && n == 2 && cols > 0 {
+            for first in (period..rows).step_by(period) {
+                let start = first * x.strides()[0] as usize;
+                copy::fill(&diagonal(x.layout(), start, cols.min(rows - first)).raw(), value)?;
+            }
+        }
+        Ok(())
+    };
+    crate::index::put::write_in_place("FillDiagonalBackward0", x, &[], write, move |_, g| {
+        let g = view::clone(g)?;
+        rustnn_core::mode::no_grad(|| fill_diagonal(&g.detach(), rustnn_core::Scalar::Int(0), wrap))?;
+        Ok(grads![g])
+    })
+}
+
 /// Row and column indices of a triangle, as a 2 x n tensor.
 pub fn triangle_indices(rows: i64, cols: i64, k: i64, upper: bool, dtype: DType) -> Result<Tensor> {
     if rows < 0 || cols < 0 {
@@ -146,6 +183,14 @@ pub(crate) fn ops() -> Vec<OpDef> {
             .samples(&["t(3,3)", "t(2,4)"])
             .oracle("np.trace(input)"),
     ];
+    v.push(
+        op("fill_diagonal_(Tensor input, Scalar fill_value, bool wrap=False)", METHOD, |a| {
+            fill_diagonal(a.tensor(0)?, a.scalar(1)?, a.bool(2)?)?;
+            a.tensor(0)?.clone().ret()
+        })
+        .doc("Sets the main diagonal; of tall matrices again after each block of rows with wrap.")
+        .nondiff(),
+    );
     macro_rules! indices {
         ($sig:literal, $upper:literal, $oracle:literal) => {
             v.push(

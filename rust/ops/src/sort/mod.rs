@@ -6,7 +6,7 @@ pub mod search;
 pub mod unique;
 
 use crate::registry::OpDef;
-use rustnn_core::{Dims, Result, Tensor};
+use rustnn_core::{Dims, Layout, Result, Tensor};
 
 pub(crate) fn ops() -> Vec<OpDef> {
     let mut v = Vec::new();
@@ -31,7 +31,9 @@ pub(crate) fn unrows(t: &Tensor, dim: usize) -> Result<Tensor> {
     if t.ndim() == 0 || dim + 1 == t.ndim() {
         return Ok(t.clone());
     }
-    t.view_of(t.layout().transpose(dim, t.ndim() - 1)).to_contiguous()
+    let back = t.view_of(t.layout().transpose(dim, t.ndim() - 1)).to_contiguous()?;
+    // Canonical strides also for dimensions of size 1.
+    Ok(back.view_of(Layout { offset: back.offset(), ..Layout::contiguous(back.shape()) }))
 }
 
 /// The shape of `x` with `dim` last and of another size.

@@ -1,0 +1,287 @@
+//! Factorisations of dense matrices in double precision: LU, Cholesky, Householder QR, Jacobi eigenvalues and singular
+//! values. Plain loops on row-major slices; single precision operands are computed in double too.
+
+/// LU with row exchanges, in place; the order of rows and the sign of the permutation. A zero pivot is left as it is.
+pub(crate) fn lu(a: &mut [f64], n: usize) -> (Vec<usize>, f64) {
+    let mut rows: Vec<usize> = (0..n).collect();
+    let mut sign = 1.0;
+    for k in 0..n {
+        let mut p = k;
+        for i in k + 1..n {
+            if a[i * n + k].abs() > a[p * n + k].abs() {
+                p = i;
+            }
+        }
+        if p != k {
+            for j in 0..n {
+                a.swap(k * n + j, p * n + j);
+            }
+            rows.swap(k, p);
+            sign = -sign;
+        }
+        let pivot = a[k * n + k];
+        if pivot == 0.0 {
+            continue;
+        }
+        for i in k + 1..n {
+            let f = a[i * n + k] / pivot;
+            a[i * n + k] = f;
+            if f != 0.0 {
+                for j in k + 1..n {
+                    a[i * n + j] -= f * a[k * n + j];
+                }
+            }
+        }
+    }
+    (rows, sign)
+}
+
+/// Solves with the factors of [`lu`]: `b` is `n x m`.
+pub(crate) fn lu_solve(f: &[f64], rows: &[usize], n: usize, b: &[f64], m: usize) -> Vec<f64> {
+    let mut x = vec![0.0; n * m];
+    for i in 0..n {
+        x[i * m..][..m].copy_from_slice(&b[rows[i] * m..][..m]);
+    }
+    for i in 0..n {
+        for k in 0..i {
+            let c = f[i * n + k];
+            for j in 0..m {
+                x[i * m + j] -= c * x[k * m + j];
+            }
+        }
+    }
+    for i in (0..n).rev() {
+        for k in i + 1..n {
+            let c = f[i * n + k];
+            for j in 0..m {
+                x[i * m + j] -= c * x[k * m + j];
+            }
+        }
+        for j in 0..m {
+            x[i * m + j] /= f[i * n + i];
+        }
+    }
+    x
+}
+
+/// The lower Cholesky factor of the matrix whose lower half is given; `Err(k)` if the leading minor of order `k` is not
+/// positive.
+pub(crate) fn cholesky(a: &[f64], n: usize) -> Result<Vec<f64>, usize> {
+    let mut l = vec![0.0; n * n];
+    for i in 0..n {
+        for j in 0..=i {
+            let s: f64 = (0..j).map(|k| l[i * n + k] * l[j * n + k]).sum();
+            let v = a[i * n + j] - s;
+            if i == j {
+                // NaN must not pass either.
+                if v.is_nan() || v <= 0.0 {
+                    return Err(i + 1);
+                }
+                l[i * n + i] = v.sqrt();
+            } else {
+                l[i * n + j] = v / l[j * n + j];
+            }
+        }
+    }
+    Ok(l)
+}
+
+/// Householder QR of an `m x n` matrix: Q `m x cols` and R `cols x n` (signs as LAPACK leaves them).
+pub(crate) fn qr(a: &[f64], m: usize, n: usize, cols: usize) -> (Vec<f64>, Vec<f64>) {
+    let mut r = a.to_vec();
+    let steps = m.min(n);
+    let mut vs: Vec<(Vec<f64>, f64)> = Vec::with_capacity(steps);
+    for k in 0..steps {
+        let alpha = r[k * n + k];
+        let rest: f64 = (k + 1..m).map(|i| r[i * n + k] * r[i * n + k]).sum();
+        let mut v: Vec<f64> = (k..m).map(|i| r[i * n + k]).collect();
+        let mut tau = 0.0;
+        if rest != 0.0 {
+            let beta = -(alpha * alpha + rest).sqrt().copysign(alpha);
+            tau = (beta - alpha) / beta;
+            let scale = 1.0 / (alpha - beta);
+            v[0] = 1.0;
+            v[1..].iter_mut().for_each(|x| *x *= scale);
+            for j in k..n {
+                let s: f64 = tau * v.iter().enumerate().map(|(i, x)| x * r[(k + i) * n + j]).sum::<f64>();
+                for (i, x) in v.iter().enumerate() {
+                    r[(k + i) * n + j] -= s * x;
+                }
+            }
+        } else {
+            v.iter_mut().for_each(|x| *x = 0.0);
+        }
+        vs.push((v, tau));
+    }
+    let mut q = vec![0.0; m * cols];
+    for i in 0..cols.min(m) {
+        q[i * cols + i] = 1.0;
+    }
+    for (k, (v, tau)) in vs.iter().enumerate().rev() {
+        for j in 0..cols {
+            let s: f64 = tau * v.iter().enumerate().map(|(i, x)| x * q[(k + i) * cols + j]).sum::<f64>();
+            for (i, x) in v.iter().enumerate() {
+                q[(k + i) * cols + j] -= s * x;
+            }
+        }
+    }
+    let mut upper = vec![0.0; cols * n];
+    for i in 0..cols {
+        for j in i..n {
+            upper[i * n + j] = r[i * n + j];
+        }
+    }
+    (q, upper)
+}
+
+/// Eigenvalues, rising, and eigenvectors (columns) of the symmetric matrix whose lower half is given: cyclic Jacobi.
+pub(crate) fn eigh(a: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
+    let mut s = vec![0.0; n * n];
+    for i in 0..n {
+        for j in 0..=i {
+            s[i * n + j] = a[i * n + j];
+            s[j * n + i] = a[i * n + j];
+        }
+    }
+    let mut v = vec![0.0; n * n];
+    (0..n).for_each(|i| v[i * n + i] = 1.0);
+    for _ in 0..60 {
+        let off: f64 = (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| s[i * n + j] * s[i * n + j]).sum();
+        let all: f64 = s.iter().map(|x| x * x).sum();
+        if off.is_nan() || off <= all * 1e-34 || off == 0.0 {
+            break;
+        }
+        for p in 0..n {
+            for q in p + 1..n {
+                let (app, aqq, apq) = (s[p * n + p], s[q * n + q], s[p * n + q]);
+                if apq == 0.0 {
+                    continue;
+                }
+                let theta = (aqq - app) / (2.0 * apq);
+                let t = 1.0f64.copysign(theta) / (theta.abs() + (theta * theta + 1.0).sqrt());
+                let c = 1.0 / (t * t + 1.0).sqrt();
+                let d = t * c;
+                for k in 0..n {
+                    let (x, y) = (s[k * n + p], s[k * n + q]);
+                    s[k * n + p] = c * x - d * y;
+                    s[k * n + q] = d * x + c * y;
+                }
+                for k in 0..n {
+                    let (x, y) = (s[p * n + k], s[q * n + k]);
+                    s[p * n + k] = c * x - d * y;
+                    s[q * n + k] = d * x + c * y;
+                }
+                for k in 0..n {
+                    let (x, y) = (v[k * n + p], v[k * n + q]);
+                    v[k * n + p] = c * x - d * y;
+                    v[k * n + q] = d * x + c * y;
+                }
+            }
+        }
+    }
+    let mut order: Vec<usize> = (0..n).collect();
+    order.sort_by(|&i, &j| s[i * n + i].total_cmp(&s[j * n + j]));
+    let values = order.iter().map(|&i| s[i * n + i]).collect();
+    let mut vectors = vec![0.0; n * n];
+    for (to, &from) in order.iter().enumerate() {
+        for k in 0..n {
+            vectors[k * n + to] = v[k * n + from];
+        }
+    }
+    (values, vectors)
+}
+
+/// Thin singular value decomposition of an `m x n` matrix: U `m x k`, S falling, Vh `k x n`, `k = min(m, n)`.
+pub(crate) fn svd(a: &[f64], m: usize, n: usize) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+    if m < n {
+        let t: Vec<f64> = (0..n * m).map(|i| a[(i % m) * n + i / m]).collect();
+        let (u, s, vh) = svd(&t, n, m);
+        let k = m;
+        let back_u: Vec<f64> = (0..m * k).map(|i| vh[(i % k) * m + i / k]).collect();
+        let back_v: Vec<f64> = (0..k * n).map(|i| u[(i % n) * k + i / n]).collect();
+        return (back_u, s, back_v);
+    }
+    // One-sided Jacobi: columns are rotated until orthogonal. Stored by column.
+    let mut c: Vec<Vec<f64>> = (0..n).map(|j| (0..m).map(|i| a[i * n + j]).collect()).collect();
+    let mut v: Vec<Vec<f64>> = (0..n).map(|j| (0..n).map(|i| f64::from(u8::from(i == j))).collect()).collect();
+    for _ in 0..60 {
+        let mut turned = false;
+        for p in 0..n {
+            for q in p + 1..n {
+                let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(a, b)| a * b).sum::<f64>();
+                let (alpha, beta, gamma) = (dot(&c[p], &c[p]), dot(&c[q], &c[q]), dot(&c[p], &c[q]));
+                if gamma == 0.0 || gamma.is_nan() || gamma.abs() <= 1e-16 * (alpha * beta).sqrt() {
+                    continue;
+                }
+                turned = true;
+                let zeta = (beta - alpha) / (2.0 * gamma);
+                let t = 1.0f64.copysign(zeta) / (zeta.abs() + (1.0 + zeta * zeta).sqrt());
+                let cs = 1.0 / (1.0 + t * t).sqrt();
+                let sn = cs * t;
+                for set in [&mut c, &mut v] {
+                    for i in 0..set[p].len() {
+                        let (x, y) = (set[p][i], set[q][i]);
+                        set[p][i] = cs * x - sn * y;
+                        set[q][i] = sn * x + cs * y;
+                    }
+                }
+            }
+        }
+        if !turned {
+            break;
+        }
+    }
+    let norm: Vec<f64> = c.iter().map(|x| x.iter().map(|v| v * v).sum::<f64>().sqrt()).collect();
+    let mut order: Vec<usize> = (0..n).collect();
+    order.sort_by(|&i, &j| norm[j].total_cmp(&norm[i]));
+    let s: Vec<f64> = order.iter().map(|&i| norm[i]).collect();
+    let mut u = vec![0.0; m * n];
+    let mut vh = vec![0.0; n * n];
+    let tiny = s.first().copied().unwrap_or(0.0) * 1e-300;
+    for (k, &j) in order.iter().enumerate() {
+        for i in 0..n {
+            vh[k * n + i] = v[j][i];
+        }
+        let mut column: Vec<f64> = if norm[j] > tiny { c[j].iter().map(|x| x / norm[j]).collect() } else { Vec::new() };
+        if column.is_empty() {
+            column = complement(&u, m, n, k);
+        }
+        for i in 0..m {
+            u[i * n + k] = column[i];
+        }
+    }
+    (u, s, vh)
+}
+
+/// A unit vector orthogonal to the first `k` columns of `u`.
+fn complement(u: &[f64], m: usize, n: usize, k: usize) -> Vec<f64> {
+    for e in 0..m {
+        let mut x = vec![0.0; m];
+        x[e] = 1.0;
+        for _ in 0..2 {
+            for j in 0..k {
+                let d: f64 = (0..m).map(|i| x[i] * u[i * n + j]).sum();
+                (0..m).for_each(|i| x[i] -= d * u[i * n + j]);
+            }
+        }
+        let len = x.iter().map(|v| v * v).sum::<f64>().sqrt();
+        if len > 0.5 / (m as f64).sqrt() {
+            x.iter_mut().for_each(|v| *v /= len);
+            return x;
+        }
+    }
+    vec![0.0; m]
+}
+
+/// An `m x k` matrix with orthonormal columns made `m x cols` by more of them.
+pub(crate) fn widened(u: &[f64], m: usize, k: usize, cols: usize) -> Vec<f64> {
+    let mut out = vec![0.0; m * cols];
+    for i in 0..m {
+        out[i * cols..][..k].copy_from_slice(&u[i * k..][..k]);
+    }
+    for j in k..cols {
+        let v = complement(&out, m, cols, j);
+        (0..m).for_each(|i| out[i * cols + j] = v[i]);
+    }
+    out
+}

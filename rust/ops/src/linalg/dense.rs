@@ -1,0 +1,577 @@
+//! `linalg`: inverse, determinant, solving, and the factorisations, for batches of matrices.
+
+use super::decompose as d;
+use super::glue::{mt, product_of as mul3};
+use super::matmul::product;
+use crate::args::{IntoRet, Ret};
+use crate::compose as f;
+use crate::registry::{LINALG, METHOD, OUT, OpDef, TORCH, op};
+use rustnn_core::base::{layout, runtime_error, with_float};
+use rustnn_core::{DType, Dims, Element, Error, Grads, Result, Tensor, attach, attach_many, grads, save, save_output};
+
+/// A batch of matrices in doubles.
+struct Batch {
+    data: Vec<f64>,
+    lead: Dims,
+    count: usize,
+    m: usize,
+    n: usize,
+}
+
+fn batch(name: &str, x: &Tensor) -> Result<Batch> {
+    if !x.dtype().is_float() {
+        return Err(runtime_error!(
+            "{name}: Expected a floating point or complex tensor as input. Got {}", x.dtype().torch_name()
+        ));
+    }
+    if x.ndim() < 2 {
+        return Err(runtime_error!("{name}: The input tensor A must have at least 2 dimensions."));
+    }
+    let s = x.shape();
+    let lead: Dims = s[..s.len() - 2].into();
+    let dense = x.to_contiguous()?;
+    let data = with_float!(x.dtype(), T => dense.slice::<T>()?.iter().map(|v| v.to_f64()).collect(), else Vec::new());
+    Ok(Batch { data, count: lead.iter().product(), lead, m: s[s.len() - 2], n: s[s.len() - 1] })
+}
+
+fn square(name: &str, x: &Tensor) -> Result<Batch> {
+    let b = batch(name, x)?;
+    if b.m != b.n {
+        return Err(runtime_error!("{name}: A must be batches of square matrices, but they are {} by {} matrices", b.m, b.n));
+    }
+    Ok(b)
+}
+
+impl Batch {
+    fn item(&self, i: usize) -> &[f64] {
+        &self.data[i * self.m * self.n..][..self.m * self.n]
+    }
+    /// A tensor of the batch's leading dimensions and these.
+    fn tensor(&self, data: &[f64], tail: &[usize], dtype: DType) -> Result<Tensor> {
+        let shape: Dims = self.lead.iter().chain(tail).copied().collect();
+        let out = Tensor::empty(&shape, dtype)?;
+        with_float!(dtype, T => {
+            for (o, v) in out.slice_mut::<T>()?.iter_mut().zip(data) {
+                *o = T::from_f64(*v);
+            }
+        }, else ());
+        Ok(out)
+    }
+}
+
+/// `(Batch element 2): ` where there is more than one matrix.
+fn place(b: &Batch, i: usize) -> String {
+    if b.lead.is_empty() { String::new() } else { format!("(Batch element {i}): ") }
+}
+
+fn singular(name: &str, b: &Batch, i: usize, k: usize) -> Error {
+    runtime_error!(
+        "{name}: {}The diagonal element {} is zero, the inversion could not be completed because the input matrix is singular.",
+        place(b, i), k + 1
+    )
+    .hint("its rows are linearly dependent; linalg.pinv or linalg.lstsq work for such matrices")
+}
+
+/// The inverse.
+pub fn inv(x: &Tensor) -> Result<Tensor> {
+    let b = square("linalg.inv", x)?;
+    let n = b.n;
+    let eye: Vec<f64> = (0..n * n).map(|i| f64::from(u8::from(i / n.max(1) == i % n.max(1)))).collect();
+    let mut data = Vec::with_capacity(b.data.len());
+    for i in 0..b.count {
+        let mut a = b.item(i).to_vec();
+        let (rows, _) = d::lu(&mut a, n);
+        if let Some(k) = (0..n).find(|&k| a[k * n + k] == 0.0) {
+            return Err(singular("linalg.inv", &b, i, k));
+        }
+        data.extend(d::lu_solve(&a, &rows, n, &eye, n));
+    }
+    let out = b.tensor(&data, &[n, n], x.dtype())?;
+    let saved = save_output(&out);
+    attach("LinalgInvExBackward0", out, &[x], move |c, g| {
+        let t = mt(&saved.get(c)?)?;
+        Ok(grads![f::neg(&mul3(&[&t, g, &t])?)?])
+    })
+}
+
+/// Cofactors of a square matrix: the gradient of its determinant, also where it is singular.
+fn cofactors(a: &[f64], n: usize) -> Vec<f64> {
+    let mut out = vec![0.0; n * n];
+    for i in 0..n {
+        for j in 0..n {
+            let mut minor: Vec<f64> =
+                (0..n * n).filter(|k| k / n != i && k % n != j).map(|k| a[k]).collect();
+            let (_, sign) = d::lu(&mut minor, n - 1);
+            let det: f64 = (0..n - 1).map(|k| minor[k * (n - 1) + k]).product::<f64>() * sign;
+            out[i * n + j] = if (i + j) % 2 == 0 { det } else { -det };
+        }
+    }
+    out
+}
+
+/// The determinant.
+pub fn det(x: &Tensor) -> Result<Tensor> {
+    let b = square("linalg.det", x)?;
+    let n = b.n;
+    let mut any_singular = false;
+    let values: Vec<f64> = (0..b.count)
+        .map(|i| {
+            let mut a = b.item(i).to_vec();
+            let (_, sign) = d::lu(&mut a, n);
+            let v = (0..n).map(|k| a[k * n + k]).product::<f64>() * sign;
+            any_singular |= v == 0.0;
+            v
+        })
+        .collect();
+    let out = b.tensor(&values, &[], x.dtype())?;
+    let saved = save(x);
+    attach("LinalgDetBackward0", out, &[x], move |c, g| {
+        let x = saved.get(c)?;
+        let wide = |t: &Tensor| -> Result<Tensor> { f::unsqueeze(&f::unsqueeze(t, -1)?, -1) };
+        if any_singular {
+            let b = square("linalg.det", &x)?;
+            let data: Vec<f64> = (0..b.count).flat_map(|i| cofactors(b.item(i), b.n)).collect();
+            let co = b.tensor(&data, &[b.n, b.n], x.dtype())?;
+            return Ok(grads![f::mul(&wide(g)?, &co)?]);
+        }
+        let scaled = f::mul(g, &det(&x)?)?;
+        Ok(grads![f::mul(&wide(&scaled)?, &mt(&inv(&x)?)?)?])
+    })
+}
+
+/// Sign and logarithm of the absolute value of the determinant.
+pub fn slogdet(x: &Tensor) -> Result<Vec<Tensor>> {
+    let b = square("linalg.slogdet", x)?;
+    let n = b.n;
+    let (mut signs, mut logs) = (Vec::new(), Vec::new());
+    for i in 0..b.count {
+        let mut a = b.item(i).to_vec();
+        let (_, mut sign) = d::lu(&mut a, n);
+        let mut log = 0.0;
+        for k in 0..n {
+            let v = a[k * n + k];
+            sign *= if v > 0.0 { 1.0 } else if v < 0.0 { -1.0 } else { v };
+            log += v.abs().ln();
+        }
+        signs.push(sign);
+        logs.push(log);
+    }
+    let (sign, log) = (b.tensor(&signs, &[], x.dtype())?, b.tensor(&logs, &[], x.dtype())?);
+    let saved = save(x);
+    attach_many("LinalgSlogdetBackward0", vec![sign, log], &[x], move |c, gs| match &gs[1] {
+        Some(g) => {
+            let g = f::unsqueeze(&f::unsqueeze(g, -1)?, -1)?;
+            Ok(grads![f::mul(&g, &mt(&inv(&saved.get(c)?)?)?)?])
+        }
+        None => Ok(Grads::new()),
+    })
+}
+
+/// `X` with `A X = B`; `B` may be a vector, and batches broadcast.
+pub fn solve(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let s = square("linalg.solve", a)?;
+    let vector = b.ndim() == 1 || (b.ndim() + 1 == a.ndim() && b.shape() == &a.shape()[..a.ndim() - 1]);
+    if vector {
+        let x = solve(a, &f::unsqueeze(b, -1)?)?;
+        let shape: Dims = x.shape()[..x.ndim() - 1].into();
+        return f::reshape(&x, &shape);
+    }
+    if b.dtype() != a.dtype() {
+        return Err(runtime_error!(
+            "linalg.solve: Expected A and B to have the same dtype, but found A of type {} and B of type {} instead",
+            a.dtype().torch_name(), b.dtype().torch_name()
+        ));
+    }
+    let n = s.n;
+    if b.shape()[b.ndim() - 2] != n {
+        return Err(runtime_error!(
+            "linalg.solve: Incompatible shapes of A and B for the equation AX = B ({n}x{n} and {}x{})",
+            b.shape()[b.ndim() - 2], b.shape()[b.ndim() - 1]
+        ));
+    }
+    let lead = layout::broadcast_shapes(&s.lead, &b.shape()[..b.ndim() - 2])?;
+    let full = |t: &Tensor| -> Result<Tensor> {
+        let shape: Dims = lead.iter().chain(&t.shape()[t.ndim() - 2..]).copied().collect();
+        Ok(t.view_of(t.layout().expand(&shape)?))
+    };
+    let (wa, wb) = (batch("linalg.solve", &full(a)?)?, batch("linalg.solve", &full(b)?)?);
+    let m = wb.n;
+    let mut data = Vec::with_capacity(wb.data.len());
+    for i in 0..wa.count {
+        let mut lu = wa.item(i).to_vec();
+        let (rows, _) = d::lu(&mut lu, n);
+        if (0..n).any(|k| lu[k * n + k] == 0.0) {
+            return Err(runtime_error!(
+                "torch.linalg.solve: {}The solver failed because the input matrix is singular.", place(&wa, i)
+            ));
+        }
+        data.extend(d::lu_solve(&lu, &rows, n, wb.item(i), m));
+    }
+    let out = wb.tensor(&data, &[n, m], a.dtype())?;
+    let (sa, sx) = (save(a), save_output(&out));
+    attach("LinalgSolveExBackward0", out, &[a, b], move |c, g| {
+        let gb = solve(&mt(&sa.get(c)?)?, g)?;
+        let ga = if c.wants(0) { Some(f::neg(&product(&gb, &mt(&sx.get(c)?)?, 1.0)?)?) } else { None };
+        let mut out = Grads::new();
+        out.push(ga);
+        out.push(Some(gb));
+        Ok(out)
+    })
+}
+
+/// A constant `n x n` matrix by place.
+fn mask(n: usize, like: &Tensor, v: impl Fn(usize, usize) -> f64) -> Result<Tensor> {
+    let data: Vec<f64> = (0..n * n).map(|i| v(i / n, i % n)).collect();
+    let b = Batch { data: Vec::new(), lead: Dims::new(), count: 1, m: n, n };
+    b.tensor(&data, &[n, n], like.dtype())
+}
+
+/// The lower triangular factor `L` of `A = L L^T`, or its transpose.
+pub fn cholesky(x: &Tensor, upper: bool) -> Result<Tensor> {
+    let b = square("linalg.cholesky", x)?;
+    let n = b.n;
+    let mut data = Vec::with_capacity(b.data.len());
+    for i in 0..b.count {
+        let a = b.item(i);
+        let lower: Vec<f64> = if upper { (0..n * n).map(|k| a[(k % n) * n + k / n]).collect() } else { a.to_vec() };
+        data.extend(d::cholesky(&lower, n).map_err(|k| {
+            runtime_error!(
+                "linalg.cholesky: {}The factorization could not be completed because the input is not positive-definite (the leading minor of order {k} is not positive-definite).",
+                place(&b, i)
+            )
+        })?);
+    }
+    let out = b.tensor(&data, &[n, n], x.dtype())?;
+    let saved = save_output(&out);
+    let out = attach("LinalgCholeskyExBackward0", out, &[x], move |c, g| {
+        let l = saved.get(c)?;
+        let half = mask(n, &l, |i, j| if i > j { 1.0 } else if i == j { 0.5 } else { 0.0 })?;
+        let phi = f::mul(&product(&mt(&l)?, g, 1.0)?, &half)?;
+        let li = inv(&l)?;
+        let s = mul3(&[&mt(&li)?, &phi, &li])?;
+        Ok(grads![f::mul_s(&f::add(&s, &mt(&s)?)?, 0.5)?])
+    })?;
+    if upper { mt(&out) } else { Ok(out) }
+}
+
+/// QR: Q with orthonormal columns, R upper triangular; `mode` is `reduced`, `complete` or `r`.
+pub fn qr(x: &Tensor, mode: &str) -> Result<Vec<Tensor>> {
+    let b = batch("linalg.qr", x)?;
+    let (m, n) = (b.m, b.n);
+    let cols = match mode {
+        "reduced" | "r" => m.min(n),
+        "complete" => m,
+        _ => {
+            return Err(runtime_error!(
+                "qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
+            ));
+        }
+    };
+    let (mut qs, mut rs) = (Vec::new(), Vec::new());
+    for i in 0..b.count {
+        let (q, r) = d::qr(b.item(i), m, n, cols);
+        qs.extend(q);
+        rs.extend(r);
+    }
+    let r = b.tensor(&rs, &[cols, n], x.dtype())?;
+    if mode == "r" {
+        return Ok(vec![Tensor::empty(&[0], x.dtype())?, r]);
+    }
+    let q = b.tensor(&qs, &[m, cols], x.dtype())?;
+    let (sq, sr) = (rustnn_core::graph::save_output_at(&q, 0), rustnn_core::graph::save_output_at(&r, 1));
+    attach_many("LinalgQrBackward0", vec![q, r], &[x], move |c, gs| {
+        if n > m || cols != n {
+            return Err(runtime_error!(
+                "linalg.qr's gradient is there for reduced factors of matrices with at least as many rows as columns"
+            ));
+        }
+        let (q, r) = (sq.get(c)?, sr.get(c)?);
+        let gq = match &gs[0] {
+            Some(g) => g.clone(),
+            None => Tensor::zeros(q.shape(), q.dtype())?,
+        };
+        let gr = match &gs[1] {
+            Some(g) => g.clone(),
+            None => Tensor::zeros(r.shape(), r.dtype())?,
+        };
+        let m1 = f::sub(&product(&r, &mt(&gr)?, 1.0)?, &product(&mt(&gq)?, &q, 1.0)?)?;
+        let low = f::mul(&m1, &mask(n, &r, |i, j| if i > j { 1.0 } else { 0.0 })?)?;
+        let diagonal = f::mul(&m1, &mask(n, &r, |i, j| if i == j { 1.0 } else { 0.0 })?)?;
+        let sym = f::add(&f::add(&low, &mt(&low)?)?, &diagonal)?;
+        let left = f::add(&gq, &product(&q, &sym, 1.0)?)?;
+        Ok(grads![product(&left, &mt(&inv(&r)?)?, 1.0)?])
+    })
+}
+
+/// Eigenvalues, rising, and eigenvectors of symmetric matrices, of which one half is read.
+pub fn eigh(x: &Tensor, uplo: &str) -> Result<Vec<Tensor>> {
+    let b = square("linalg.eigh", x)?;
+    let n = b.n;
+    let upper = uplo.eq_ignore_ascii_case("u");
+    let (mut ws, mut vs) = (Vec::new(), Vec::new());
+    for i in 0..b.count {
+        let a = b.item(i);
+        let lower: Vec<f64> = if upper { (0..n * n).map(|k| a[(k % n) * n + k / n]).collect() } else { a.to_vec() };
+        let (w, v) = d::eigh(&lower, n);
+        ws.extend(w);
+        vs.extend(v);
+    }
+    let (w, v) = (b.tensor(&ws, &[n], x.dtype())?, b.tensor(&vs, &[n, n], x.dtype())?);
+    let (sw, sv) = (rustnn_core::graph::save_output_at(&w, 0), rustnn_core::graph::save_output_at(&v, 1));
+    attach_many("LinalgEighBackward0", vec![w, v], &[x], move |c, gs| {
+        let (w, v) = (sw.get(c)?, sv.get(c)?);
+        let eye = mask(n, &v, |i, j| if i == j { 1.0 } else { 0.0 })?;
+        let mut inner = match &gs[0] {
+            Some(g) => f::mul(&f::unsqueeze(g, -1)?, &eye)?,
+            None => Tensor::zeros(v.shape(), v.dtype())?,
+        };
+        if let Some(g) = &gs[1] {
+            let gap = f::add(&f::sub(&f::unsqueeze(&w, -2)?, &f::unsqueeze(&w, -1)?)?, &eye)?;
+            let off = mask(n, &v, |i, j| if i == j { 0.0 } else { 1.0 })?;
+            let turned = f::mul(&f::div(&product(&mt(&v)?, g, 1.0)?, &gap)?, &off)?;
+            inner = f::add(&inner, &turned)?;
+        }
+        Ok(grads![mul3(&[&v, &inner, &mt(&v)?])?])
+    })
+}
+
+/// Singular values, falling, with their vectors: `A = U diag(S) Vh`.
+pub fn svd(x: &Tensor, full: bool) -> Result<Vec<Tensor>> {
+    let b = batch("linalg.svd", x)?;
+    let (m, n) = (b.m, b.n);
+    let k = m.min(n);
+    let (cu, cv) = if full { (m, n) } else { (k, k) };
+    let (mut us, mut ss, mut vs) = (Vec::new(), Vec::new(), Vec::new());
+    for i in 0..b.count {
+        let (u, s, vh) = d::svd(b.item(i), m, n);
+        us.extend(d::widened(&u, m, k, cu));
+        ss.extend(s);
+        let v: Vec<f64> = (0..n * k).map(|t| vh[(t % k) * n + t / k]).collect();
+        let v = d::widened(&v, n, k, cv);
+        vs.extend((0..cv * n).map(|t| v[(t % n) * cv + t / n]));
+    }
+    let outs = vec![
+        b.tensor(&us, &[m, cu], x.dtype())?,
+        b.tensor(&ss, &[k], x.dtype())?,
+        b.tensor(&vs, &[cv, n], x.dtype())?,
+    ];
+    let kept: Vec<_> = outs.iter().enumerate().map(|(i, t)| rustnn_core::graph::save_output_at(t, i)).collect();
+    attach_many("LinalgSvdBackward0", outs, &[x], move |c, gs| {
+        let (u, s, vh) = (kept[0].get(c)?, kept[1].get(c)?, kept[2].get(c)?);
+        let (u, vh) = (f::narrow(&u, -1, 0, k)?, f::narrow(&vh, -2, 0, k)?);
+        if full && (gs[0].is_some() || gs[2].is_some()) && m != n {
+            return Err(runtime_error!(
+                "svd_backward: full_matrices=True has no gradient for its vectors; use full_matrices=False"
+            ));
+        }
+        let eye = mask(k, &u, |i, j| if i == j { 1.0 } else { 0.0 })?;
+        let off = mask(k, &u, |i, j| if i == j { 0.0 } else { 1.0 })?;
+        let (row, column) = (f::unsqueeze(&s, -2)?, f::unsqueeze(&s, -1)?);
+        let gap = f::add(&f::sub(&f::square(&row)?, &f::square(&column)?)?, &eye)?;
+        let skew = |t: &Tensor| -> Result<Tensor> { f::mul(&f::div(&f::sub(t, &mt(t)?)?, &gap)?, &off) };
+        let mut inner = match &gs[1] {
+            Some(g) => f::mul(&f::unsqueeze(g, -1)?, &eye)?,
+            None => f::mul_s(&f::mul(&column, &eye)?, 0.0)?,
+        };
+        let mut rest: Option<Tensor> = None;
+        if let Some(g) = &gs[0] {
+            let ug = product(&mt(&u)?, g, 1.0)?;
+            inner = f::add(&inner, &f::mul(&skew(&ug)?, &row)?)?;
+            if m > k {
+                let across = f::div(&f::sub(g, &product(&u, &ug, 1.0)?)?, &row)?;
+                rest = Some(product(&across, &vh, 1.0)?);
+            }
+        }
+        if let Some(g) = &gs[2] {
+            let vg = product(&vh, &mt(g)?, 1.0)?;
+            inner = f::add(&inner, &f::mul(&column, &skew(&vg)?)?)?;
+            if n > k {
+                let across = f::div(&f::sub(g, &product(&mt(&vg)?, &vh, 1.0)?)?, &column)?;
+                let more = product(&u, &across, 1.0)?;
+                rest = Some(match rest {
+                    Some(r) => f::add(&r, &more)?,
+                    None => more,
+                });
+            }
+        }
+        let g = mul3(&[&u, &inner, &vh])?;
+        Ok(grads![match rest {
+            Some(r) => f::add(&g, &r)?,
+            None => g,
+        }])
+    })
+}
+
+/// A matrix to an integer power; negative ones of the inverse.
+pub fn matrix_power(x: &Tensor, p: i64) -> Result<Tensor> {
+    let b = square("linalg.matrix_power", x)?;
+    if p < 0 {
+        return matrix_power(&inv(x)?, p.checked_neg().ok_or_else(|| runtime_error!("matrix_power: {p} is too small"))?);
+    }
+    let mut out: Option<Tensor> = None;
+    let (mut base, mut p) = (x.clone(), p);
+    while p > 0 {
+        if p & 1 == 1 {
+            out = Some(match out {
+                Some(o) => product(&o, &base, 1.0)?,
+                None => base.clone(),
+            });
+        }
+        p >>= 1;
+        if p > 0 {
+            base = product(&base, &base, 1.0)?;
+        }
+    }
+    match out {
+        Some(o) => Ok(o),
+        None => f::add(&f::mul_s(x, 0.0)?, &mask(b.n, x, |i, j| if i == j { 1.0 } else { 0.0 })?),
+    }
+}
+
+/// Vector products in three dimensions along `dim`.
+pub fn cross(a: &Tensor, b: &Tensor, dim: Option<i64>) -> Result<Tensor> {
+    let shape = layout::broadcast_shapes(a.shape(), b.shape())?;
+    let dim = match dim {
+        Some(d) => layout::wrap_dim(d, shape.len())?,
+        None => shape.iter().position(|&s| s == 3).ok_or_else(|| runtime_error!("no dimension of size 3 in input"))?,
+    } as i64;
+    let (a, b) = (f::expand(a, &shape)?, f::expand(b, &shape)?);
+    if shape[dim as usize] != 3 {
+        return Err(runtime_error!(
+            "linalg.cross: inputs dimension {dim} must have length 3. Got {} and {}", a.shape()[dim as usize], b.shape()[dim as usize]
+        ));
+    }
+    let part = |x: &Tensor, i: usize| f::narrow(x, dim, i, 1);
+    let one = |i: usize, j: usize| -> Result<Tensor> {
+        f::sub(&f::mul(&part(&a, i)?, &part(&b, j)?)?, &f::mul(&part(&a, j)?, &part(&b, i)?)?)
+    };
+    f::cat(&[one(1, 2)?, one(2, 0)?, one(0, 1)?], dim)
+}
+
+/// Distances between all rows of one batch and all of another.
+pub fn cdist(a: &Tensor, b: &Tensor, p: f64) -> Result<Tensor> {
+    for (t, name) in [(a, "X1"), (b, "X2")] {
+        if t.ndim() < 2 {
+            return Err(runtime_error!("cdist only supports at least 2D tensors, {name} got: {}D", t.ndim()));
+        }
+    }
+    let (ka, kb) = (a.shape()[a.ndim() - 1], b.shape()[b.ndim() - 1]);
+    if ka != kb {
+        return Err(runtime_error!("X1 and X2 must have the same number of columns. X1: {ka} X2: {kb}"));
+    }
+    if p < 0.0 {
+        return Err(runtime_error!("cdist only supports non-negative p values"));
+    }
+    let diff = f::sub(&f::unsqueeze(a, -2)?, &f::unsqueeze(b, -3)?)?;
+    f::norm_dim(&diff, p, -1, false)
+}
+
+fn named(name: &'static str, fields: &'static [&'static str], v: Result<Vec<Tensor>>) -> Result<Ret> {
+    Ok(Ret::Named(name, fields, v?))
+}
+
+pub(crate) fn ops() -> Vec<OpDef> {
+    vec![
+        op("inv(Tensor A)", LINALG | OUT, |a| inv(a.tensor(0)?).ret())
+            .doc("The inverse of square matrices.")
+            .samples(&["t(3,3)", "t(2,4,4)", "t(1,1)"])
+            .oracle("np.linalg.inv(A)"),
+        op("inverse(Tensor input)", METHOD | TORCH | OUT, |a| inv(a.tensor(0)?).ret())
+            .doc("The inverse of square matrices.")
+            .samples(&["t(3,3)"])
+            .oracle("np.linalg.inv(input)"),
+        op("det(Tensor A)", LINALG | OUT, |a| det(a.tensor(0)?).ret())
+            .doc("The determinant of square matrices.")
+            .samples(&["t(3,3)", "t(2,4,4)", "t(1,1)"])
+            .oracle("np.linalg.det(A)"),
+        op("det(Tensor input)", METHOD | TORCH, |a| det(a.tensor(0)?).ret())
+            .doc("The determinant of square matrices.")
+            .samples(&["t(3,3)"])
+            .oracle("np.linalg.det(input)"),
+        op("logdet(Tensor input)", METHOD | TORCH, |a| {
+            let v = slogdet(a.tensor(0)?)?;
+            // The logarithm of a negative determinant is NaN, of zero minus infinity.
+            let bad = f::compare("lt", &v[0], 0.0)?;
+            f::masked_fill(&v[1], &bad, f64::NAN).ret()
+        })
+        .doc("The logarithm of the determinant.")
+        .samples(&["(lambda a: a @ a.mT + 1 * a.new_tensor([[1.,0.],[0.,1.]]))(t(2,2))"])
+        .oracle("np.log(np.linalg.det(input))"),
+        op("slogdet(Tensor A)", LINALG | OUT, |a| named("linalg_slogdet", &["sign", "logabsdet"], slogdet(a.tensor(0)?)))
+            .doc("Sign and logarithm of the absolute value of the determinant.")
+            .samples(&["t(3,3)", "t(2,4,4)"])
+            .oracle("np.linalg.slogdet(A)"),
+        op("slogdet(Tensor input)", METHOD | TORCH, |a| named("slogdet", &["sign", "logabsdet"], slogdet(a.tensor(0)?)))
+            .doc("Sign and logarithm of the absolute value of the determinant.")
+            .samples(&["t(3,3)"])
+            .oracle("np.linalg.slogdet(input)"),
+        op("solve(Tensor A, Tensor B, *, bool left=True)", LINALG | OUT, |a| {
+            let (x, y) = (a.tensor(0)?, a.tensor(1)?);
+            if a.bool(2)? { solve(x, y).ret() } else { mt(&solve(&mt(x)?, &mt(y)?)?).ret() }
+        })
+        .doc("X with A X = B (X A = B unless left).")
+        .samples(&["t(3,3), t(3,2)", "t(2,3,3), t(2,3,2)", "t(3,3), t(3)", "t(3,3), t(2,3), left=False"])
+        .oracle("(np.linalg.solve(A, B[..., None])[..., 0] if B.ndim == 1 else np.linalg.solve(A, B) if left else np.swapaxes(np.linalg.solve(np.swapaxes(A, -1, -2), np.swapaxes(B, -1, -2)), -1, -2))"),
+        op("cholesky(Tensor input, *, bool upper=False)", LINALG | OUT, |a| cholesky(a.tensor(0)?, a.bool(1)?).ret())
+            .doc("The triangular factor L of A = L L^T; one half of A is read.")
+            .samples(&["(lambda a: a @ a.mT)(t(3,3))"])
+            .oracle("np.linalg.cholesky(input)")
+            .nondiff(),
+        op("cholesky(Tensor input, bool upper=False)", METHOD | TORCH | OUT, |a| cholesky(a.tensor(0)?, a.bool(1)?).ret())
+            .doc("The triangular factor L of A = L L^T; one half of A is read.")
+            .samples(&["(lambda a: a @ a.mT)(t(3,3))"])
+            .oracle("np.linalg.cholesky(input)")
+            .nondiff(),
+        op("qr(Tensor A, str mode='reduced')", LINALG, |a| named("linalg_qr", &["Q", "R"], qr(a.tensor(0)?, a.str(1)?)))
+            .doc("Q with orthonormal columns and upper triangular R, A = Q R.")
+            .samples(&["t(4,3)", "t(3,3)", "t(2,5,3)"])
+            .oracle("tuple(np.linalg.qr(A, mode))"),
+        op("eigh(Tensor A, str UPLO='L')", LINALG, |a| named("linalg_eigh", &["eigenvalues", "eigenvectors"], eigh(a.tensor(0)?, a.str(1)?)))
+            .doc("Eigenvalues, rising, and eigenvectors of symmetric matrices; one half of A is read.")
+            .samples(&["pos(1,1)"])
+            .oracle("tuple(np.linalg.eigh(A))"),
+        op("eigvalsh(Tensor A, str UPLO='L')", LINALG, |a| {
+            let mut v = eigh(a.tensor(0)?, a.str(1)?)?;
+            v.truncate(1);
+            v.remove(0).ret()
+        })
+        .doc("Eigenvalues of symmetric matrices, rising.")
+        .samples(&["(lambda a: a + a.mT)(t(4,4))"])
+        .oracle("np.linalg.eigvalsh(A)")
+        .nondiff(),
+        op("svd(Tensor A, bool full_matrices=True)", LINALG, |a| named("linalg_svd", &["U", "S", "Vh"], svd(a.tensor(0)?, a.bool(1)?)))
+            .doc("Singular values, falling, and their vectors: A = U diag(S) Vh.")
+            .samples(&["pos(1,1)"])
+            .oracle("tuple(np.linalg.svd(A, full_matrices))"),
+        op("svdvals(Tensor A)", LINALG, |a| svd(a.tensor(0)?, false)?.swap_remove(1).ret())
+            .doc("Singular values, falling.")
+            .samples(&["t(4,3)", "t(2,3,5)"])
+            .oracle("np.linalg.svd(A, compute_uv=False)"),
+        op("matrix_power(Tensor A, int n)", LINALG, |a| matrix_power(a.tensor(0)?, a.int(1)?).ret())
+            .doc("A matrix to an integer power.")
+            .samples(&["t(3,3), 3", "t(3,3), 0", "t(2,3,3), -2"])
+            .oracle("np.linalg.matrix_power(A, n)"),
+        op("matrix_power(Tensor input, int n)", METHOD | TORCH, |a| matrix_power(a.tensor(0)?, a.int(1)?).ret())
+            .doc("A matrix to an integer power.")
+            .samples(&["t(3,3), 2"])
+            .oracle("np.linalg.matrix_power(input, n)"),
+        op("cross(Tensor input, Tensor other, *, int dim=-1)", LINALG | OUT, |a| {
+            cross(a.tensor(0)?, a.tensor(1)?, Some(a.int(2)?)).ret()
+        })
+        .doc("Vector products in three dimensions.")
+        .samples(&["t(4,3), t(4,3)", "t(3,4), t(3,4), dim=0", "t(2,3), t(3)"])
+        .oracle("np.cross(input, other, axis=-1) if dim == -1 else np.cross(input, other, axis=dim)"),
+        op("cross(Tensor input, Tensor other, int? dim=None)", METHOD | TORCH | OUT, |a| {
+            cross(a.tensor(0)?, a.tensor(1)?, a.opt_int(2)).ret()
+        })
+        .doc("Vector products in three dimensions; without dim, along the first dimension of size 3.")
+        .samples(&["t(4,3), t(4,3)", "t(3,4), t(3,4), 0"])
+        .oracle("np.cross(input, other, axis=-1 if dim is None else dim)"),
+        op("cdist(Tensor x1, Tensor x2, float p=2.0, str? compute_mode=None)", TORCH, |a| {
+            cdist(a.tensor(0)?, a.tensor(1)?, a.float(2)?).ret()
+        })
+        .doc("p-norm distances between all rows of x1 and all rows of x2.")
+        .samples(&["t(3,4), t(5,4)", "t(2,3,4), t(2,5,4), p=1.0", "t(3,2), t(4,2), p=3.0"])
+        .oracle("np.linalg.norm(x1[..., :, None, :] - x2[..., None, :, :], ord=p, axis=-1)"),
+    ]
+}

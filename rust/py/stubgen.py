@@ -24,14 +24,27 @@ from collections.abc import Sequence
 from types import EllipsisType
 from typing import Any, overload
 
+_bool = bool
+_int = int
+_float = float
+_str = str
 Number = bool | int | float
 '''
 
 TYPES = {
     "Tensor": "Tensor", "Tensor[]": "Sequence[Tensor]", "Tensor?[]": "Sequence[Tensor | None]", "Scalar": "Number",
-    "int": "int", "int[]": "Sequence[int]", "float": "float", "float[]": "Sequence[float]", "bool": "bool",
-    "str": "str", "dtype": "dtype", "device": "device | str", "layout": "layout", "memory_format": "memory_format",
+    "int": "_int", "int[]": "_int | Sequence[_int]", "float": "_float", "float[]": "Sequence[_float]", "bool": "_bool",
+    "str": "_str", "dtype": "dtype", "device": "device | _str", "layout": "layout", "memory_format": "memory_format",
     "Generator": "Generator",
+}
+# Ops that return something else than one tensor (or may, by overload or flag).
+NOT_ONE_TENSOR = {
+    "allclose", "aminmax", "atleast_1d", "atleast_2d", "atleast_3d", "batch_norm", "broadcast_tensors", "chunk",
+    "cummax", "cummin", "dsplit", "equal", "frexp", "geqrf", "hsplit", "is_same_size", "is_set_to", "kthvalue", "max",
+    "median", "meshgrid", "min", "mode", "nanmedian", "nonzero", "result_type", "slogdet", "sort", "split",
+    "split_with_sizes", "std_mean", "svd", "tensor_split", "topk", "tril_indices", "triu_indices", "unbind", "unique",
+    "unique_consecutive", "unsafe_chunk", "unsafe_split", "var_mean", "vsplit", "where", "qr", "eigh", "eig", "lu",
+    "symeig", "triangular_solve", "lstsq", "histogram", "can_cast", "promote_types",
 }
 PYTHON_WORDS = {"from", "lambda", "in", "is", "not", "global", "class", "def", "del", "pass", "return"}
 
@@ -56,7 +69,7 @@ def annotation(types: str) -> str:
         if t.endswith("?"):
             optional, t = True, t[:-1]
         if m := re.fullmatch(r"(int|float)\[(\d+)\]", t):
-            found += [m[1], f"Sequence[{m[1]}]"]
+            found += [f"_{m[1]}", f"Sequence[_{m[1]}]"]
         else:
             found.append(TYPES[t])
     return " | ".join(dict.fromkeys(found)) + (" | None" if optional else "")
@@ -112,7 +125,8 @@ def functions(rows: list[dict[str, Any]], surface: str, method: bool, indent: st
         for params in overloads:
             if len(overloads) > 1:
                 lines.append(f"{indent}@overload")
-            lines.append(f"{indent}def {name}({params}) -> Any: ...")
+            result = "Any" if name in NOT_ONE_TENSOR or name.startswith("_") else "Tensor"
+            lines.append(f"{indent}def {name}({params}) -> {result}: ...")
     return lines
 
 
@@ -127,7 +141,10 @@ def members(cls: type, skip: set[str]) -> list[str]:
         elif isinstance(value, staticmethod):
             lines += ["    @staticmethod", f"    def {name}(*args: Any, **kwargs: Any) -> Any: ..."]
         elif inspect.ismethoddescriptor(value):
-            returns = {"__bool__": "bool", "__len__": "int", "__float__": "float", "__int__": "int", "__index__": "int"}
+            returns = {
+                "__bool__": "_bool", "__len__": "_int", "__float__": "_float", "__int__": "_int", "__index__": "_int",
+                "__repr__": "_str", "__str__": "_str", "__hash__": "_int",
+            }
             lines += [f"    def {name}(self, *args: Any, **kwargs: Any) -> {returns.get(name, 'Any')}: ..."]
     return lines or ["    ..."]
 
@@ -145,7 +162,8 @@ def text() -> str:
     lines += members(_C.Tensor, methods) + ["    def __getattr__(self, name: str) -> Any: ..."]
     lines += functions(rows, "method", True, "    ") + [""]
     lines += functions(rows, "torch", False, "") + functions(rows, "private", False, "")
-    ops = {r["name"] for r in rows} | {r["name"] + "_" for r in rows}
+    shown = [r for r in rows if {"torch", "private"} & set(r["surfaces"])]
+    ops = {r["name"] for r in shown} | {r["name"] + "_" for r in shown if r["inplace"]}
     kinds = {_C.dtype: "dtype", _C.memory_format: "memory_format", _C.layout: "layout", _C.Generator: "Generator"}
     for name in sorted(dir(_C)):
         value = getattr(_C, name)

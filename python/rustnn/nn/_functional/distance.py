@@ -36,7 +36,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     first = [i for i in range(n) for _ in range(i + 1, n)]
     second = [j for i in range(n) for j in range(i + 1, n)]
     if not first:
-        return input.sum(-1)[:0]
+        return input.sum([-1])[:0]
     return _norm(input[_C.tensor(first)] - input[_C.tensor(second)], p, -1)
 
 

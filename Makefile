@@ -113,12 +113,6 @@ test-rust: | tools
 
 test-python: $(VENV)/.installed-test
 	@$(VENV)/bin/python -m pytest tests $(ARGS)
-	echo "doc examples of the package"
-	$(VENV)/bin/python -m pytest --doctest-modules --pyargs rustnn -p no:cacheprovider \
-	  --doctest-continue-on-failure -o doctest_optionflags='NORMALIZE_WHITESPACE ELLIPSIS' || [ $$? = 5 ]
-	echo "doc examples of README.md and docs/"
-	$(VENV)/bin/python -m pytest --doctest-glob='*.md' -o doctest_optionflags='NORMALIZE_WHITESPACE ELLIPSIS' \
-	  -p no:cacheprovider README.md docs || [ $$? = 5 ]
 
 # PyTorch and torchvision are large and needed by nothing else: they live in an environment of their own.
 $(PEERS_VENV)/.made: | tools

@@ -13,9 +13,6 @@ from nn.cases import LAYERS, LOSSES
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: the comparison with it is skipped")
 
-# PyTorch draws these with an algorithm of its own, or its kernel sums in another order.
-LOOSE = {"nn.LocalResponseNorm"}
-
 
 def names(lib: Any, seed: int) -> dict[str, Any]:
     """The input makers for one library; both libraries get the same numbers."""
@@ -222,7 +219,7 @@ def _errors(lib: Any) -> list[str]:
         lambda: nn.utils.rnn.pad_sequence(3),
         lambda: nn.utils.parametrize.register_parametrization(nn.Linear(2, 2), "what", nn.ReLU()),
         lambda: nn.utils.remove_weight_norm(nn.ReLU()),
-        lambda: nn.functional.dropout(lib.ones(2), 3.0),
+        lambda: nn.functional.dropout(lib.ones(2), 1.5),
         lambda: nn.functional.gaussian_nll_loss(lib.ones(2), lib.ones(2), lib.tensor([-1.0, 1.0])),
         lambda: nn.TripletMarginLoss(0),
         lambda: nn.MultiMarginLoss(3),

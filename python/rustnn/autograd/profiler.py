@@ -54,7 +54,7 @@ class profile:
         >>> with rustnn.autograd.profiler.profile() as prof:
         ...     with rustnn.autograd.profiler.record_function("step"):
         ...         train_step()
-        >>> print(prof.key_averages().table())
+        >>> table = prof.key_averages().table()
     """
 
     def __init__(self, enabled: bool = True, **_: Any) -> None:

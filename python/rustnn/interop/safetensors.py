@@ -79,7 +79,8 @@ def _bytes(tensor: Tensor) -> memoryview:
         return memoryview(b"")
     if flat.dtype == rustnn.bfloat16:
         flat = flat.view(rustnn.int16)
-    return memoryview(np.ascontiguousarray(flat.numpy())).cast("B")
+    array: Any = np.ascontiguousarray(flat.numpy())  # NumPy's types tell of the buffer only from Python 3.12 on
+    return memoryview(array).cast("B")
 
 
 def save_file(

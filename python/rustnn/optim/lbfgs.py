@@ -119,9 +119,10 @@ class LBFGS(Optimizer):
         line_search_fn: None or ``"strong_wolfe"``.
 
     Example:
+        >>> opt = rustnn.optim.LBFGS(model.parameters())
         >>> def closure():
         ...     opt.zero_grad(); loss = loss_fn(model(x), y); loss.backward(); return loss
-        >>> opt.step(closure)
+        >>> loss = opt.step(closure)
     """
 
     def __init__(

@@ -293,7 +293,7 @@ fn avg<T: Float>(planes: usize, input: Raw, w: &Windows, out: Raw, divisor: Divi
                     blocks.remainder().iter().for_each(|v| rest += v.to_acc());
                     for n in [8, 4, 2, 1] {
                         for l in 0..n {
-                            acc[l] = acc[l] + acc[l + n];
+                            acc[l] += acc[l + n];
                         }
                     }
                     acc[0] + rest

@@ -111,9 +111,13 @@ pub fn scan(op: Scan, dst: &Raw, src: &Raw, dim: usize) -> Result<()> {
     Ok(())
 }
 
+#[inline(always)]
 fn running<X: Copy>(x: &mut [X], f: impl Fn(X, X) -> X) {
-    for i in 1..x.len() {
-        x[i] = f(x[i - 1], x[i]);
+    let Some((&mut first, rest)) = x.split_first_mut() else { return };
+    let mut sum = first;
+    for v in rest {
+        sum = f(sum, *v);
+        *v = sum;
     }
 }
 

@@ -285,6 +285,9 @@ pub fn dtype_arg(v: Option<&Bound<'_, PyAny>>) -> PyResult<Option<DType>> {
 }
 
 fn made(py: Python<'_>, t: Tensor, requires_grad: bool) -> PyResult<Py<PyTensor>> {
+    if requires_grad && !t.dtype().is_float() {
+        return Err(crate::tensor::no_gradient("Only Tensors of floating point and complex dtype", &t));
+    }
     let obj = wrap(py, t)?;
     if requires_grad {
         obj.bind(py).setattr("requires_grad", true)?;

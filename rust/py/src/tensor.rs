@@ -266,11 +266,7 @@ impl PyTensor {
     fn set_requires_grad(&self, on: bool) -> PyResult<()> {
         let t = self.get();
         if on && !t.dtype().is_float() {
-            return Err(PyRuntimeError::new_err(format!(
-                "Only Tensors of floating point dtype can require gradients\n  hint: this one is {}; make it with \
-                 decimal points (torch.tensor([1., 2.])) or .float()",
-                t.dtype().torch_name()
-            )));
+            return Err(no_gradient("only Tensors of floating point dtype", &t));
         }
         match t.meta() {
             Some(m) if m.has_edge() => {
@@ -497,6 +493,15 @@ impl PyTensor {
         // SAFETY: `view` was filled in by `fill`.
         unsafe { crate::buffer::release(view) }
     }
+}
+
+/// The error of asking an integer tensor for a gradient; `words` are PyTorch's, which differ by the way it was asked.
+pub fn no_gradient(words: &str, t: &Tensor) -> PyErr {
+    PyRuntimeError::new_err(format!(
+        "{words} can require gradients\n  hint: this one is {}; make it with decimal points (torch.tensor([1., 2.])) or \
+         .float()",
+        t.dtype().name()
+    ))
 }
 
 fn no_dims(t: &Tensor, d: i64) -> PyResult<()> {

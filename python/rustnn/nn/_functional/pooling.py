@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from .._base import _C, Tensor
@@ -16,73 +15,44 @@ def spread(v: Any, n: int) -> list[int]:
     return [int(v)] * n
 
 
-def _windows(size: int, out: int) -> list[tuple[int, int]]:
-    """Where adaptive pooling's windows begin and end."""
-    return [(i * size // out, -((-(i + 1) * size) // out)) for i in range(out)]
-
-
-def _adaptive(input: Tensor, output_size: Any, dims: int, reduce: Callable[[Tensor, int], Tensor]) -> Tensor:
-    sizes = list(output_size) if isinstance(output_size, (tuple, list)) else [output_size] * dims
+def _sizes(input: Tensor, output_size: Any, dims: int) -> list[int]:
+    """The sizes asked for along the last ``dims`` dimensions; None keeps the input's."""
+    sizes = list(output_size) if isinstance(output_size, (tuple, list)) else [output_size]
     if len(sizes) == 1:
         sizes = sizes * dims
-    if input.dim() not in (dims + 1, dims + 2):
-        raise RuntimeError(f"Expected {dims + 1}D or {dims + 2}D tensor, but got {list(input.shape)}")
-    out = input
-    for k in range(dims):
-        dim = input.dim() - dims + k
-        wanted = out.shape[dim] if sizes[k] is None else int(sizes[k])
-        pieces = [reduce(out.narrow(dim, a, b - a), dim) for a, b in _windows(out.shape[dim], wanted)]
-        out = _C.cat(pieces, dim)
-    return out
+    have = input.shape[-dims:]
+    if len(sizes) != dims or len(have) != dims:
+        raise RuntimeError(f"Expected output_size of {dims} numbers and an input of as many more dimensions, "
+                           f"but got {output_size} and {list(input.shape)}")  # fmt: skip
+    return [int(n) if s is None else int(s) for n, s in zip(have, sizes, strict=True)]
 
 
 def adaptive_avg_pool(input: Tensor, output_size: Any) -> Tensor:
     """Means over all spatial dimensions of ``(N, C, *)``."""
-    return _adaptive(input, output_size, input.dim() - 2, lambda x, d: x.mean(d, True))
+    dims = input.dim() - 2
+    own = (_C.adaptive_avg_pool1d, _C._adaptive_avg_pool2d, _C._adaptive_avg_pool3d)[dims - 1]
+    return own(input, _sizes(input, output_size, dims))
 
 
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
     """Means that give a chosen output size."""
-    return _adaptive(input, output_size, 1, lambda x, d: x.mean(d, True))
+    return _C.adaptive_avg_pool1d(input, _sizes(input, output_size, 1))
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """Means that give a chosen output size; None keeps the input's."""
-    return _adaptive(input, output_size, 2, lambda x, d: x.mean(d, True))
+    return _C._adaptive_avg_pool2d(input, _sizes(input, output_size, 2))
 
 
 def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
     """Means that give a chosen output size; None keeps the input's."""
-    return _adaptive(input, output_size, 3, lambda x, d: x.mean(d, True))
+    return _C._adaptive_avg_pool3d(input, _sizes(input, output_size, 3))
 
 
 def _adaptive_max(input: Tensor, output_size: Any, dims: int, return_indices: bool) -> Any:
-    sizes = list(output_size) if isinstance(output_size, (tuple, list)) else [output_size] * dims
-    spatial = [int(n) for n in input.shape[-dims:]]
-    wanted = [n if s is None else int(s) for n, s in zip(spatial, sizes, strict=True)]
-    lead = tuple(input.shape[:-dims])
-    values, indices = [], []
-    axes = [_windows(n, o) for n, o in zip(spatial, wanted, strict=True)]
-    for number in range(math.prod(wanted)):
-        place, rest = [0] * dims, number
-        for k in range(dims - 1, -1, -1):
-            place[k] = rest % wanted[k]
-            rest //= wanted[k]
-        block = input
-        for k in range(dims):
-            a, b = axes[k][place[k]]
-            block = block.narrow(input.dim() - dims + k, a, b - a)
-        top, index = block.reshape((*lead, -1)).max(-1)
-        values.append(top)
-        if return_indices:
-            widths = [axes[k][place[k]][1] - axes[k][place[k]][0] for k in range(dims)]
-            where: Any = None
-            for k in range(dims):
-                own = index.div(math.prod(widths[k + 1 :]), rounding_mode="floor") % widths[k] + axes[k][place[k]][0]
-                where = own if where is None else where * spatial[k] + own
-            indices.append(where)
-    out = _C.stack(values, -1).reshape((*lead, *wanted))
-    return (out, _C.stack(indices, -1).reshape((*lead, *wanted))) if return_indices else out
+    own = (_C.adaptive_max_pool1d, _C._adaptive_max_pool2d, _C._adaptive_max_pool3d)[dims - 1]
+    values, indices = own(input, _sizes(input, output_size, dims))
+    return (values, indices) if return_indices else values
 
 
 def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:

@@ -184,7 +184,9 @@ class ParameterDict(Module):
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value under ``key``, or ``default``."""
-        return self.get(key, default)
+        if key in self:
+            return self[key]
+        return default
 
     def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
         """A new ParameterDict with ``default`` under each of ``keys``."""

@@ -1,5 +1,6 @@
 """Batch norms folded into the layer before them, for inference."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 import copy

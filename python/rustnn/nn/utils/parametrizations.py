@@ -1,5 +1,6 @@
 """Ready-made parametrizations: orthogonal, spectral norm, weight norm."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from typing import Any
@@ -154,7 +155,9 @@ class _Orthogonal(Module):
             lower = _C.cat([lower, _C.zeros((self.size, self.size - self.rank), dtype=x.dtype)], 1)
         skew = lower - lower.t()
         eye = _C.eye(self.size, dtype=x.dtype)
-        q = _C._linalg.solve(eye + skew * 0.5, eye - skew * 0.5)
+        from ... import linalg
+
+        q = linalg.solve(eye + skew * 0.5, eye - skew * 0.5)
         own: Any = self
         q = own.base.matmul(q)[:, : self.rank]
         return q.t() if self.wide else q

@@ -62,7 +62,8 @@ class DataLoader(Generic[T_co]):
             again with its type and traceback.
 
     Example:
-        >>> for x, y in DataLoader(TensorDataset(xs, ys), batch_size=64, shuffle=True): ...
+        >>> for x, y in DataLoader(TensorDataset(xs, ys), batch_size=64, shuffle=True):
+        ...     loss = loss_fn(model(x), y)
     """
 
     _iterator: BaseIterator | None = None

@@ -60,7 +60,7 @@ class Compose:
     """Transforms one after another.
 
     Example:
-        >>> Compose([ToTensor(), Normalize((0.1307,), (0.3081,))])
+        >>> prepare = Compose([ToTensor(), Normalize((0.1307,), (0.3081,))])
     """
 
     def __init__(self, transforms: Sequence[Callable[[Any], Any]]) -> None:

@@ -221,7 +221,7 @@ pub fn grad_bias<T: Gemm>(batch: usize, channels: usize, plane: usize, grad: &[T
                     while n > 1 {
                         n /= 2;
                         for l in 0..n {
-                            acc[l] = acc[l] + acc[l + n];
+                            acc[l] += acc[l + n];
                         }
                     }
                     *out = acc[0] + total;

@@ -120,6 +120,32 @@ pub fn ln(x: f64) -> f64 {
     log_edges(x, y)
 }
 
+/// [`ln`] to 2^-43: for results that will be rounded to single precision. x ≥ 0, no subnormals.
+#[inline(always)]
+pub(super) fn ln_short(x: f64) -> f64 {
+    let bits = x.to_bits().wrapping_add(0x3ff0_0000_0000_0000 - 0x3fe6_a09e_667f_3bcd);
+    let e = f64::from_bits(0x4330_0000_0000_0000 | (bits >> 52)) - (4_503_599_627_370_496.0 + 1023.0);
+    let f = f64::from_bits((bits & 0x000f_ffff_ffff_ffff) + 0x3fe6_a09e_667f_3bcd) - 1.0;
+    let s = f / (2.0 + f);
+    let z = s * s;
+    let p = horner!(f64, z; 0.6666666666739516, 0.39999998770080447, 0.28571760085783043, 0.22191049440929575,
+        0.19369462304718668);
+    let y = (s * z).mul_add(p, s + s);
+    log_edges(x, e.mul_add(std::f64::consts::LN_2, y))
+}
+
+/// [`exp`] to 2^-37, without subnormals: for results that will be rounded to single precision.
+#[inline(always)]
+pub(super) fn exp_short(x: f64) -> f64 {
+    let x = bound(x, -120.0, 100.0);
+    let shifted = x.mul_add(std::f64::consts::LOG2_E, MAGIC);
+    let k = shifted - MAGIC;
+    let r = k.mul_add(-std::f64::consts::LN_2, x);
+    let p = horner!(f64, r; 0.5, 0.16666666725604243, 0.04166666672558472, 0.008333295608324359,
+        0.0013888851175485066, 0.00019901620653935256, 2.486192382927027e-05);
+    (r * r).mul_add(p, r + 1.0) * pow2(shifted.to_bits())
+}
+
 /// Logarithm to base 2; exact for powers of 2.
 #[inline(always)]
 #[must_use]

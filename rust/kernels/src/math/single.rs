@@ -83,6 +83,13 @@ pub fn expm1(x: f32) -> f32 {
     if x.abs() < 1e-30 { x } else { y }
 }
 
+/// (log(1+f) − f + f²/2) / f³ for 1+f in [√½, √2); error 2^-28.
+#[inline(always)]
+fn ln_tail(f: f32) -> f32 {
+    horner!(f32, f; 0.333_333_3, -0.249_999_97, 0.200_007_2, -0.166_678_18, 0.142_489_1, -0.124_251_58,
+        0.116_864_495, -0.114_844_36, 0.069_748_86)
+}
+
 /// Natural logarithm.
 #[inline(always)]
 #[must_use]
@@ -93,15 +100,33 @@ pub fn ln(x: f32) -> f32 {
     let e = (bits >> 23) as i32 - 127 - if tiny { 24 } else { 0 };
     let f = f32::from_bits((bits & 0x007f_ffff) + 0x3f35_04f3) - 1.0;
     let e = e as f32;
-    let p = horner!(f32, f; 0.333_333_3, -0.249_999_97, 0.200_007_2, -0.166_678_18, 0.142_489_1, -0.124_251_58,
-        0.116_864_495, -0.114_844_36, 0.069_748_86);
     let z = f * f;
-    let y = (f * z).mul_add(p, e * LN2_LO);
+    let y = (f * z).mul_add(ln_tail(f), e * LN2_LO);
     let y = z.mul_add(-0.5, y);
     let y = e.mul_add(LN2_HI, f + y);
     let y = if x == f32::INFINITY { x } else { y };
     let y = if x == 0.0 { f32::NEG_INFINITY } else { y };
     if x >= 0.0 { y } else { f32::NAN }
+}
+
+/// log(1 + x): as [`ln`] of the sum, which is put right by what it lost.
+#[inline(always)]
+#[must_use]
+pub fn log1p(x: f32) -> f32 {
+    let u = 1.0 + x;
+    let lost = if x > 1.0 { 1.0 - (u - x) } else { x - (u - 1.0) };
+    let bits = u.to_bits().wrapping_add(0x3f80_0000 - 0x3f35_04f3);
+    let e = ((bits >> 23) as i32 - 127) as f32;
+    let f = f32::from_bits((bits & 0x007f_ffff) + 0x3f35_04f3) - 1.0;
+    let c = if u < f32::INFINITY { lost / u } else { 0.0 };
+    let z = f * f;
+    let y = (f * z).mul_add(ln_tail(f), e.mul_add(LN2_LO, c));
+    let y = z.mul_add(-0.5, y);
+    let y = e.mul_add(LN2_HI, f + y);
+    let y = if u == f32::INFINITY { u } else { y };
+    let y = if u == 0.0 { f32::NEG_INFINITY } else { y };
+    let y = if u >= 0.0 { y } else { f32::NAN };
+    if x.abs() < 1e-8 { x } else { y }
 }
 
 /// Hyperbolic tangent: one division.
@@ -266,7 +291,7 @@ pub fn far_tan(x: f32) -> f32 {
 pub fn pow(x: f32, y: f32) -> f32 {
     let a = x.abs();
     let (ad, yd) = (f64::from(a), f64::from(y));
-    let r = double::exp(yd * double::ln(ad)) as f32;
+    let r = double::exp_short(yd * double::ln_short(ad)) as f32;
     let whole = y.trunc() == y;
     let half = y * 0.5;
     let odd = whole & (half.trunc() != half) & (y.abs() < 16_777_216.0);
@@ -311,8 +336,6 @@ macro_rules! by_double {
 by_double!(
     /// Logarithm to base 2.
     log2,
-    /// log(1 + x)
-    log1p,
     /// Arc sine.
     asin,
     /// Arc cosine.

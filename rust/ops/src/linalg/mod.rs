@@ -6,6 +6,7 @@ pub mod dense;
 pub mod einsum;
 pub(crate) mod glue;
 pub mod matmul;
+pub mod norms;
 
 use crate::registry::OpDef;
 
@@ -14,5 +15,6 @@ pub(crate) fn ops() -> Vec<OpDef> {
     v.extend(addmm::ops());
     v.extend(einsum::ops());
     v.extend(dense::ops());
+    v.extend(norms::ops());
     v
 }

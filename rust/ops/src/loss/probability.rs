@@ -30,13 +30,12 @@ fn poisson(x: &Tensor, t: &Tensor, log_input: bool, full: bool, eps: f64) -> Res
     if !full {
         return Ok(loss);
     }
-    // Stirling's approximation of log t!, for t > 1.
-    let stirling = mode::no_grad(|| {
-        let t = t.detach();
-        let log = c::mul_s(&c::log(&c::mul_s(&t, 2.0 * std::f64::consts::PI)?)?, 0.5)?;
-        let s = c::add(&c::sub(&c::mul(&t, &c::log(&t)?)?, &t)?, &log)?;
-        c::masked_fill(&s, &c::compare("le", &t, 1.0)?, 0.0)
-    })?;
+    // Stirling's approximation of log t!, for t > 1; elsewhere the logarithm sees 1, so that no gradient is NaN.
+    let small = c::compare("le", t, 1.0)?;
+    let t = c::masked_fill(t, &small, 1.0)?;
+    let log = c::mul_s(&c::log(&c::mul_s(&t, 2.0 * std::f64::consts::PI)?)?, 0.5)?;
+    let s = c::add(&c::sub(&c::mul(&t, &c::log(&t)?)?, &t)?, &log)?;
+    let stirling = c::masked_fill(&s, &small, 0.0)?;
     c::add(&loss, &stirling)
 }
 

@@ -461,8 +461,9 @@ class _Archive:
             skip = sum(struct.unpack("<HH", header[26:30]))
             # Copy on write: changes stay in memory, as for a file that was read.
             return np.memmap(self.path, kind, "c", info.header_offset + 30 + skip, (count,))
-        out: Any = np.empty(count, dtype=kind)
-        view, got = memoryview(out).cast("B") if count else memoryview(b""), 0
+        out = np.empty(count, dtype=kind)
+        buffer: Any = out
+        view, got = memoryview(buffer).cast("B") if count else memoryview(b""), 0
         try:
             with self.zip.open(info) as stream:
                 while got < len(view):

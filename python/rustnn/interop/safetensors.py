@@ -215,7 +215,7 @@ class safe_open:
             raise SafetensorError(f"File does not contain tensor {name}")
         begin, stop = entry["data_offsets"]
         kind = np.dtype(_BY_NAME[entry["dtype"]][1])
-        array = np.empty((stop - begin) // kind.itemsize, dtype=kind)
+        array: Any = np.empty((stop - begin) // kind.itemsize, dtype=kind)
         self._file.seek(self._data + begin)
         if array.size and self._file.readinto(memoryview(array).cast("B")) != stop - begin:
             raise SafetensorError(f"{self._name}: it ends within tensor {name!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing as _python
 from collections.abc import Callable
-from multiprocessing import *
+from multiprocessing import *  # noqa: F403
 from typing import Any
 
 __all__ = [  # noqa: PLE0604

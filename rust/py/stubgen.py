@@ -185,8 +185,10 @@ def functions(rows: list[dict[str, Any]], surfaces: set[str], indent: str = "") 
             continue
         params = parameters(row["sig"], method)
         star = ", *" if not re.search(r"(^|, )\*", params) else ""
-        by_name[row["name"]].append(params + (f"{star}, out: Any = ..." if row["out"] and not method else ""))
-        if row["inplace"] and hasattr(_C.Tensor if method else _C, row["name"] + "_"):  # PyTorch lacks some
+        owner = _C.Tensor if method else _C  # which lacks the forms that PyTorch lacks
+        if hasattr(owner, row["name"]):
+            by_name[row["name"]].append(params + (f"{star}, out: Any = ..." if row["out"] and not method else ""))
+        if row["inplace"] and hasattr(owner, row["name"] + "_"):
             by_name[row["name"] + "_"].append(params)
     lines = []
     for name, overloads in sorted(by_name.items()):

@@ -16,9 +16,11 @@ from ..autograd import no_grad
 Tensor = _C.Tensor
 Generator = _C.Generator
 dtype_type: type = type(_C.float32)
+bool_dtype: Any = getattr(_C, "bool")  # noqa: B009  (hides the built-in in the stub)
 
 __all__ = [
-    "_C", "Generator", "Tensor", "dtype_type", "is_lazy", "make_subclass", "missing", "native", "no_grad", "typename",
+    "_C", "Generator", "Tensor", "bool_dtype", "dtype_type", "is_lazy", "make_subclass",
+    "missing", "native", "no_grad", "typename",
 ]  # fmt: skip
 
 

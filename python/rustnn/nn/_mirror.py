@@ -45,7 +45,7 @@ class Members(dict[str, Any]):
         super().__delitem__(name)
         self._space().pop(name, None)
 
-    def pop(self, name: str, default: Any = _ABSENT) -> Any:  # type: ignore[override]
+    def pop(self, name: str, default: Any = _ABSENT) -> Any:
         if name in self:
             value = self[name]
             del self[name]

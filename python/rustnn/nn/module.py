@@ -104,6 +104,13 @@ class Module(StateDictMixin, TraverseMixin):
     _modules: dict[str, Any]
     _non_persistent_buffers_set: set[str]
     _is_full_backward_hook: bool | None
+    _forward_hooks: Hooks
+    _forward_hooks_with_kwargs: dict[int, bool]
+    _forward_hooks_always_called: dict[int, bool]
+    _forward_pre_hooks: Hooks
+    _forward_pre_hooks_with_kwargs: dict[int, bool]
+    _backward_hooks: Hooks
+    _backward_pre_hooks: Hooks
     _compiled_call_impl: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

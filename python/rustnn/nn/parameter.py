@@ -40,7 +40,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         if data is None:
             data = _C.empty(0)
         if type(data) is Tensor or type(data) is Parameter or isinstance(data, Parameter):
-            return make_subclass(cls, data, requires_grad)  # type: ignore[no-any-return]
+            return make_subclass(cls, data, requires_grad)
         if not isinstance(data, Tensor):
             raise TypeError(
                 f"Parameter data must be a Tensor, not {type(data).__name__}: wrap it in rustnn.tensor(...)"
@@ -48,8 +48,8 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         # A user's subclass of Tensor keeps its class and is marked instead.
         kept: Any = data.detach().requires_grad_(requires_grad)
         if type(kept) is not type(data):
-            return make_subclass(cls, data, requires_grad)  # type: ignore[no-any-return]
-        kept._is_param = True
+            return make_subclass(cls, data, requires_grad)
+        setattr(kept, "_is_param", True)  # noqa: B010  (not an attribute that Tensor declares)
         return kept
 
     def __init__(self, data: Any = None, requires_grad: bool = True) -> None:
@@ -63,7 +63,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         memo[id(self)] = result
         return result
 
-    def __repr__(self) -> str:  # type: ignore[override]
+    def __repr__(self) -> str:
         return "Parameter containing:\n" + Tensor.__repr__(self)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -135,7 +135,7 @@ class UninitializedTensorMixin:
         return self.__class__, (self.requires_grad,)  # type: ignore[attr-defined]
 
 
-class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: ignore[misc]
+class UninitializedParameter(UninitializedTensorMixin, Parameter):
     """A parameter of a lazy module before its first forward."""
 
     cls_to_become = Parameter
@@ -154,7 +154,7 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: igno
         return result
 
 
-class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[misc]
+class UninitializedBuffer(UninitializedTensorMixin, Tensor):
     """A buffer of a lazy module before its first forward."""
 
     cls_to_become = Tensor

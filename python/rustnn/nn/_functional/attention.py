@@ -1,11 +1,12 @@
 """Attention composed of tensor operations: the whole of ``multi_head_attention_forward``."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from .._base import _C, Tensor
+from .._base import _C, Tensor, bool_dtype
 
 
 def scaled_dot_product_attention(
@@ -20,9 +21,9 @@ def scaled_dot_product_attention(
     if is_causal:
         if attn_mask is not None:
             raise RuntimeError("Explicit attn_mask should not be set when is_causal=True")
-        attn_mask = _C.ones((query.shape[-2], key.shape[-2]), dtype=_C.bool).tril()
+        attn_mask = _C.ones((query.shape[-2], key.shape[-2]), dtype=bool_dtype).tril()
     if attn_mask is not None:
-        scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == _C.bool else scores + attn_mask
+        scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == bool_dtype else scores + attn_mask
     weights = scores.softmax(-1)
     if dropout_p > 0:
         from .norm import dropout
@@ -46,7 +47,7 @@ def _canonical_mask(
     """A mask as numbers to be added to the scores."""
     if mask is None:
         return None
-    if mask.dtype != _C.bool and not mask.is_floating_point():
+    if mask.dtype != bool_dtype and not mask.is_floating_point():
         raise AssertionError(f"only bool and floating types of {mask_name} are supported")
     if mask.is_floating_point():
         return mask

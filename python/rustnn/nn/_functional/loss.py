@@ -1,5 +1,6 @@
 """Losses composed of tensor operations."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 import math
@@ -191,7 +192,7 @@ def _class_first(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Scores as ``(N*, C)`` and class indices as ``(N*)``."""
     if input.dim() == 1:
         return input.unsqueeze(0), target.reshape(-1)
-    return input.movedim(1, -1).reshape((-1, input.shape[1])), target.reshape(-1)
+    return input.movedim([1], [-1]).reshape((-1, input.shape[1])), target.reshape(-1)
 
 
 def nll_loss(
@@ -240,14 +241,14 @@ def cross_entropy(
         wanted = target * (1 - label_smoothing) + label_smoothing / classes if label_smoothing else target
         shape = [1] * input.dim()
         shape[dim] = classes
-        values = -(logp * wanted * (1 if weight is None else weight.reshape(shape))).sum(dim)
+        values = -(logp * wanted * (1 if weight is None else weight.reshape(shape))).sum([dim])
         return values.sum() / max(values.numel(), 1) if reduction == "mean" else _reduce(values, reduction)
     hard = nll_loss(logp, target, weight, ignore_index=ignore_index, reduction=reduction)
     if not label_smoothing:
         return hard
     rows, flat = _class_first(logp, target)
     kept = (flat != ignore_index).to(input.dtype)
-    smooth = -(rows if weight is None else rows * weight).sum(1) * kept
+    smooth = -(rows if weight is None else rows * weight).sum([1]) * kept
     if reduction == "none":
         soft = smooth.reshape(tuple(target.shape))
     elif reduction == "sum":

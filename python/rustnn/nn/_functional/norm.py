@@ -1,5 +1,6 @@
 """Normalisations, dropouts and table look-ups composed of tensor operations."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 import math

@@ -1,5 +1,6 @@
 """Padding, resizing, sampling on grids, sliding blocks and channel rearrangements, composed of tensor operations."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 import math

@@ -1,5 +1,6 @@
 """Activations: modules around one function each. MultiheadAttention is in ``attention.py``."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 import warnings

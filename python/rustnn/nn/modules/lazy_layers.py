@@ -41,7 +41,7 @@ class _LazyConvXd(LazyModuleMixin):
         if not self.has_uninitialized_params() and self.in_channels != 0:
             super().reset_parameters()  # type: ignore[misc]
 
-    def initialize_parameters(self, input: Tensor, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+    def initialize_parameters(self, input: Tensor, *args: Any, **kwargs: Any) -> None:
         if not self.has_uninitialized_params():
             return
         dims = len(self.kernel_size)
@@ -63,37 +63,37 @@ class _LazyConvXd(LazyModuleMixin):
         self.reset_parameters()
 
 
-class LazyConv1d(_LazyConvXd, Conv1d):  # type: ignore[misc]
+class LazyConv1d(_LazyConvXd, Conv1d):
     """A Conv1d whose ``in_channels`` comes from its first input."""
 
     cls_to_become = Conv1d
 
 
-class LazyConv2d(_LazyConvXd, Conv2d):  # type: ignore[misc]
+class LazyConv2d(_LazyConvXd, Conv2d):
     """A Conv2d whose ``in_channels`` comes from its first input."""
 
     cls_to_become = Conv2d
 
 
-class LazyConv3d(_LazyConvXd, Conv3d):  # type: ignore[misc]
+class LazyConv3d(_LazyConvXd, Conv3d):
     """A Conv3d whose ``in_channels`` comes from its first input."""
 
     cls_to_become = Conv3d
 
 
-class LazyConvTranspose1d(_LazyConvXd, ConvTranspose1d):  # type: ignore[misc]
+class LazyConvTranspose1d(_LazyConvXd, ConvTranspose1d):
     """A ConvTranspose1d whose ``in_channels`` comes from its first input."""
 
     cls_to_become = ConvTranspose1d
 
 
-class LazyConvTranspose2d(_LazyConvXd, ConvTranspose2d):  # type: ignore[misc]
+class LazyConvTranspose2d(_LazyConvXd, ConvTranspose2d):
     """A ConvTranspose2d whose ``in_channels`` comes from its first input."""
 
     cls_to_become = ConvTranspose2d
 
 
-class LazyConvTranspose3d(_LazyConvXd, ConvTranspose3d):  # type: ignore[misc]
+class LazyConvTranspose3d(_LazyConvXd, ConvTranspose3d):
     """A ConvTranspose3d whose ``in_channels`` comes from its first input."""
 
     cls_to_become = ConvTranspose3d
@@ -134,7 +134,7 @@ class _LazyNormBase(LazyModuleMixin):
             self._buffers[name] = own = _C.empty(tuple(given.shape), dtype=own.dtype)
         super()._load_one(name, key, own, given, assign, error_msgs)
 
-    def initialize_parameters(self, input: Tensor) -> None:  # type: ignore[override]
+    def initialize_parameters(self, input: Tensor) -> None:
         if not self.has_uninitialized_params():
             return
         self.num_features = input.shape[self._feature_dim(input)]
@@ -160,37 +160,37 @@ class _LazyInstanceNorm(_LazyNormBase):
         return int(input.dim()) - self._dims - 1
 
 
-class LazyBatchNorm1d(_LazyNormBase, BatchNorm1d):  # type: ignore[misc]
+class LazyBatchNorm1d(_LazyNormBase, BatchNorm1d):
     """A BatchNorm1d whose ``num_features`` comes from its first input."""
 
     cls_to_become = BatchNorm1d
 
 
-class LazyBatchNorm2d(_LazyNormBase, BatchNorm2d):  # type: ignore[misc]
+class LazyBatchNorm2d(_LazyNormBase, BatchNorm2d):
     """A BatchNorm2d whose ``num_features`` comes from its first input."""
 
     cls_to_become = BatchNorm2d
 
 
-class LazyBatchNorm3d(_LazyNormBase, BatchNorm3d):  # type: ignore[misc]
+class LazyBatchNorm3d(_LazyNormBase, BatchNorm3d):
     """A BatchNorm3d whose ``num_features`` comes from its first input."""
 
     cls_to_become = BatchNorm3d
 
 
-class LazyInstanceNorm1d(_LazyInstanceNorm, InstanceNorm1d):  # type: ignore[misc]
+class LazyInstanceNorm1d(_LazyInstanceNorm, InstanceNorm1d):
     """An InstanceNorm1d whose ``num_features`` comes from its first input."""
 
     cls_to_become = InstanceNorm1d
 
 
-class LazyInstanceNorm2d(_LazyInstanceNorm, InstanceNorm2d):  # type: ignore[misc]
+class LazyInstanceNorm2d(_LazyInstanceNorm, InstanceNorm2d):
     """An InstanceNorm2d whose ``num_features`` comes from its first input."""
 
     cls_to_become = InstanceNorm2d
 
 
-class LazyInstanceNorm3d(_LazyInstanceNorm, InstanceNorm3d):  # type: ignore[misc]
+class LazyInstanceNorm3d(_LazyInstanceNorm, InstanceNorm3d):
     """An InstanceNorm3d whose ``num_features`` comes from its first input."""
 
     cls_to_become = InstanceNorm3d

@@ -1,5 +1,6 @@
 """Pooling: maximum, average, power average, adaptive, fractional, and unpooling."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from typing import Any

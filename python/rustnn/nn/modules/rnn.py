@@ -1,5 +1,6 @@
 """Recurrent layers over whole sequences: RNN, LSTM, GRU. The cells are in ``rnn_cells.py``."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 import math

@@ -1,5 +1,6 @@
 """One step of a recurrent layer: RNNCell, LSTMCell, GRUCell."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 import math

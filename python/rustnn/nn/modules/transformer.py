@@ -1,5 +1,6 @@
 """The Transformer of "Attention is all you need", and its parts."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 import copy
@@ -100,26 +101,25 @@ class Transformer(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        layer: list[Any] = [
-            d_model,
-            nhead,
-            dim_feedforward,
-            dropout,
-            activation,
-            layer_norm_eps,
-            batch_first,
-        ]
+        layer: dict[str, Any] = {
+            "dim_feedforward": dim_feedforward,
+            "dropout": dropout,
+            "activation": activation,
+            "layer_norm_eps": layer_norm_eps,
+            "batch_first": batch_first,
+            "norm_first": norm_first,
+        }
         how: dict[str, Any] = {"bias": bias, "device": device, "dtype": dtype}
         if custom_encoder is not None:
             self.encoder = custom_encoder
         else:
-            encoder_layer = TransformerEncoderLayer(*layer, norm_first, **how)
+            encoder_layer = TransformerEncoderLayer(d_model, nhead, **layer, **how)
             norm = LayerNorm(d_model, eps=layer_norm_eps, **how)
             self.encoder = TransformerEncoder(encoder_layer, num_encoder_layers, norm)
         if custom_decoder is not None:
             self.decoder = custom_decoder
         else:
-            decoder_layer = TransformerDecoderLayer(*layer, norm_first, **how)
+            decoder_layer = TransformerDecoderLayer(d_model, nhead, **layer, **how)
             norm = LayerNorm(d_model, eps=layer_norm_eps, **how)
             self.decoder = TransformerDecoder(decoder_layer, num_decoder_layers, norm)
         self._reset_parameters()
@@ -150,7 +150,7 @@ class Transformer(Module):
         if src.shape[-1] != self.d_model or tgt.shape[-1] != self.d_model:
             raise RuntimeError("the feature number of src and tgt must be equal to d_model")
         memory = self.encoder(src, mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=src_is_causal)
-        return self.decoder(  # type: ignore[no-any-return]
+        return self.decoder(
             tgt,
             memory,
             tgt_mask=tgt_mask,
@@ -271,7 +271,7 @@ class _Layer(Module):
             self.activation = F.relu
 
     def _feed(self, x: Tensor) -> Tensor:
-        return self.linear2(self.dropout(self.activation(self.linear1(x))))  # type: ignore[no-any-return]
+        return self.linear2(self.dropout(self.activation(self.linear1(x))))
 
 
 class TransformerEncoderLayer(_Layer):
@@ -328,9 +328,9 @@ class TransformerEncoderLayer(_Layer):
         x = src
         if self.norm_first:
             x = x + self._sa_block(self.norm1(x), src_mask, src_key_padding_mask, is_causal)
-            return x + self._ff_block(self.norm2(x))  # type: ignore[no-any-return]
+            return x + self._ff_block(self.norm2(x))
         x = self.norm1(x + self._sa_block(x, src_mask, src_key_padding_mask, is_causal))
-        return self.norm2(x + self._ff_block(x))  # type: ignore[no-any-return]
+        return self.norm2(x + self._ff_block(x))
 
     def _sa_block(self, x: Tensor, attn_mask: Any, key_padding_mask: Any, is_causal: bool = False) -> Tensor:
         x = self.self_attn(
@@ -342,10 +342,10 @@ class TransformerEncoderLayer(_Layer):
             need_weights=False,
             is_causal=is_causal,
         )[0]
-        return self.dropout1(x)  # type: ignore[no-any-return]
+        return self.dropout1(x)
 
     def _ff_block(self, x: Tensor) -> Tensor:
-        return self.dropout2(self._feed(x))  # type: ignore[no-any-return]
+        return self.dropout2(self._feed(x))
 
 
 class TransformerDecoderLayer(_Layer):
@@ -404,10 +404,10 @@ class TransformerDecoderLayer(_Layer):
         if self.norm_first:
             x = x + self._sa_block(self.norm1(x), *own)
             x = x + self._mha_block(self.norm2(x), memory, *other)
-            return x + self._ff_block(self.norm3(x))  # type: ignore[no-any-return]
+            return x + self._ff_block(self.norm3(x))
         x = self.norm1(x + self._sa_block(x, *own))
         x = self.norm2(x + self._mha_block(x, memory, *other))
-        return self.norm3(x + self._ff_block(x))  # type: ignore[no-any-return]
+        return self.norm3(x + self._ff_block(x))
 
     def _sa_block(self, x: Tensor, attn_mask: Any, key_padding_mask: Any, is_causal: bool = False) -> Tensor:
         x = self.self_attn(
@@ -419,7 +419,7 @@ class TransformerDecoderLayer(_Layer):
             is_causal=is_causal,
             need_weights=False,
         )[0]
-        return self.dropout1(x)  # type: ignore[no-any-return]
+        return self.dropout1(x)
 
     def _mha_block(
         self, x: Tensor, mem: Tensor, attn_mask: Any, key_padding_mask: Any, is_causal: bool = False
@@ -433,7 +433,7 @@ class TransformerDecoderLayer(_Layer):
             is_causal=is_causal,
             need_weights=False,
         )[0]
-        return self.dropout2(x)  # type: ignore[no-any-return]
+        return self.dropout2(x)
 
     def _ff_block(self, x: Tensor) -> Tensor:
-        return self.dropout3(self._feed(x))  # type: ignore[no-any-return]
+        return self.dropout3(self._feed(x))

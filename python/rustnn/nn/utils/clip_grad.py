@@ -1,5 +1,6 @@
 """Limits on gradients: by their common norm, or value by value."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 import math

@@ -1,5 +1,6 @@
 """Batch norms folded into the layer before them, for inference."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 import copy
@@ -34,7 +35,7 @@ def fuse_conv_bn_weights(
     """Weight and bias of a convolution that also does the batch norm behind it."""
     return _folded(conv_w.detach(), None if conv_b is None else conv_b.detach(), bn_rm, bn_rv, bn_eps,
                    None if bn_w is None else bn_w.detach(), None if bn_b is None else bn_b.detach(),
-                   1 if transpose else 0)  # type: ignore[no-any-return]  # fmt: skip
+                   1 if transpose else 0)  # fmt: skip
 
 
 def fuse_conv_bn_eval(conv: Any, bn: Any, transpose: bool = False) -> Any:

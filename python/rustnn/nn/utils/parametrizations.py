@@ -1,5 +1,6 @@
 """Ready-made parametrizations: orthogonal, spectral norm, weight norm."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from typing import Any
@@ -96,7 +97,7 @@ class _SpectralNorm(Module):
     def forward(self, weight: Tensor) -> Tensor:
         """The normalised weight."""
         if weight.dim() == 1:
-            return F.normalize(weight, dim=0, eps=self.eps)  # type: ignore[no-any-return]
+            return F.normalize(weight, dim=0, eps=self.eps)
         own: Any = self
         matrix = self._matrix(weight)
         if self.training:
@@ -154,7 +155,9 @@ class _Orthogonal(Module):
             lower = _C.cat([lower, _C.zeros((self.size, self.size - self.rank), dtype=x.dtype)], 1)
         skew = lower - lower.t()
         eye = _C.eye(self.size, dtype=x.dtype)
-        q = _C.linalg.solve(eye + skew * 0.5, eye - skew * 0.5)
+        from ... import linalg
+
+        q = linalg.solve(eye + skew * 0.5, eye - skew * 0.5)
         own: Any = self
         q = own.base.matmul(q)[:, : self.rank]
         return q.t() if self.wide else q

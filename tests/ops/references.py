@@ -38,7 +38,9 @@ def ref_conv(x: Array, w: Array, bias: Any, stride: Any, padding: Any, dilation:
     for o in range(w.shape[0]):
         g = o // per_out
         for tap in itertools.product(*map(range, kernel)):
-            window = tuple(slice(tap[i] * d[i], tap[i] * d[i] + (out_size[i] - 1) * s[i] + 1, s[i]) for i in range(dims))
+            window = tuple(
+                slice(tap[i] * d[i], tap[i] * d[i] + (out_size[i] - 1) * s[i] + 1, s[i]) for i in range(dims)
+            )
             for c in range(per_in):
                 out[:, o] += x[(slice(None), g * per_in + c, *window)] * w[(o, c, *tap)]
     return out if bias is None else out + bias.reshape(-1, *[1] * dims)
@@ -57,7 +59,9 @@ def ref_conv_transpose(
     for c in range(x.shape[1]):
         for o in range(per_out):
             for tap in itertools.product(*map(range, kernel)):
-                window = tuple(slice(tap[i] * d[i], tap[i] * d[i] + (size[i] - 1) * s[i] + 1, s[i]) for i in range(dims))
+                window = tuple(
+                    slice(tap[i] * d[i], tap[i] * d[i] + (size[i] - 1) * s[i] + 1, s[i]) for i in range(dims)
+                )
                 out[(slice(None), c // per_in * per_out + o, *window)] += x[:, c] * w[(c, o, *tap)]
     out = out[(slice(None), slice(None), *(slice(p[i], full[i] - p[i]) for i in range(dims)))]
     return out if bias is None else out + bias.reshape(-1, *[1] * dims)
@@ -188,6 +192,7 @@ def ref_fold(x: Array, size: Any, kernel: Any, dilation: Any, padding: Any, stri
 
 def _cubic(t: float) -> list[float]:
     """Keys' kernel with a = -0.75 at the four neighbours of an offset ``t``."""
+
     def near(x: float) -> float:
         return (1.25 * x - 2.25) * x * x + 1
 

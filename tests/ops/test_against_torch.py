@@ -110,9 +110,7 @@ def test_gradients(case: h.Case) -> None:
     inputs = [x.requires_grad_() for x in h.tensors_in([list(args), kwargs]) if x.dtype.is_floating_point]
     (torch_args, torch_kwargs), got, wanted = both(case, args, kwargs, True)
     torch_inputs = [x for x in torch_tensors([list(torch_args), torch_kwargs]) if x.is_floating_point()]
-    pairs = [
-        (a, b) for a, b in zip(h.tensors_in([got]), torch_tensors(wanted), strict=True) if b.requires_grad
-    ]
+    pairs = [(a, b) for a, b in zip(h.tensors_in([got]), torch_tensors(wanted), strict=True) if b.requires_grad]
     if not pairs:
         pytest.skip("PyTorch gives no gradient")
     rng = np.random.default_rng(1)
@@ -120,9 +118,7 @@ def test_gradients(case: h.Case) -> None:
     theirs = torch.autograd.grad(
         [b for _, b in pairs], torch_inputs, [torch.tensor(s) for s in seeds], allow_unused=True
     )
-    ours = grad(
-        [a for a, _ in pairs], inputs, [_C.from_numpy(np.asarray(s)) for s in seeds], allow_unused=True
-    )
+    ours = grad([a for a, _ in pairs], inputs, [_C.from_numpy(np.asarray(s)) for s in seeds], allow_unused=True)
     for n, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         if b is None and a is not None:
             assert not np.any(h.to_numpy(a)), f"gradient {n}: PyTorch has none"

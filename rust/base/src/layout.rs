@@ -90,7 +90,11 @@ impl Layout {
     /// Number of elements shown.
     #[must_use]
     pub fn numel(&self) -> usize {
-        self.shape.iter().product()
+        // An empty tensor may have other dimensions whose product is beyond any number.
+        if self.shape.contains(&0) {
+            return 0;
+        }
+        self.shape.iter().fold(1, |n: usize, &d| n.saturating_mul(d))
     }
 
     /// True when the elements lie row-major without gaps (dimensions of size 1 do not matter; empty counts).
@@ -105,7 +109,7 @@ impl Layout {
                 if s != want {
                     return false;
                 }
-                want *= d as isize;
+                want = want.saturating_mul(d as isize);
             }
         }
         true
@@ -125,7 +129,7 @@ impl Layout {
             if s != want {
                 return false;
             }
-            want *= d as isize;
+            want = want.saturating_mul(d as isize);
         }
         true
     }

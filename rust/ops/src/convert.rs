@@ -117,7 +117,7 @@ pub(crate) fn ops() -> Vec<OpDef> {
             |a| to(a.tensor(0)?, a.tensor(1)?.dtype(), flag(a, 3), format(a, 4)).ret(),
         ),
         op(
-            "to(Tensor input, device|str? device=None, dtype? dtype=None, bool non_blocking=False, bool copy=False, *, memory_format? memory_format=None)",
+            "to(Tensor input, device? device=None, dtype? dtype=None, bool non_blocking=False, bool copy=False, *, memory_format? memory_format=None)",
             METHOD,
             |a| {
                 let x = a.tensor(0)?;

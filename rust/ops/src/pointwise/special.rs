@@ -110,6 +110,9 @@ fn mvlgamma(x: &Tensor, p: i64) -> Result<Tensor> {
     if p < 1 {
         return Err(runtime_error!("p has to be greater than or equal to 1"));
     }
+    if p > 1 << 16 {
+        return Err(runtime_error!("mvlgamma: p = {p} is too large: the sum has p terms (at most 65536)"));
+    }
     let constant = p as f64 * (p as f64 - 1.0) / 4.0 * PI.ln();
     let mut sum = lgamma(x)?;
     for j in 1..p {

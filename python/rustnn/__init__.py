@@ -7,12 +7,14 @@ compiled module `rustnn._C`; packages such as `rustnn.nn` are loaded when they a
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rustnn import _C
-from rustnn import _foreach, _inplace_views, _storage
+from rustnn import _C, _foreach, _inplace_views, _storage
 from rustnn import _tensor as _tensor_methods
 from rustnn._size import Size
+
+if TYPE_CHECKING:
+    from rustnn._C import *  # noqa: F403
 
 # The native functions, types and dtypes under their public names.
 globals().update({_name: getattr(_C, _name) for _name in dir(_C) if not _name.startswith("_")})
@@ -116,7 +118,7 @@ __all__ = [
     "Size",
     *(_name for _name in dir(_C) if not _name.startswith("_")),
     *_function_names,
-    "autograd",
+    "autograd",  # noqa: F405  (loaded at first use)
     "enable_grad",
     "fork_rng",
     "get_printoptions",

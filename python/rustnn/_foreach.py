@@ -45,7 +45,8 @@ def _binary(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
         return _ALIASES.get(name, name) if not isinstance(value, _C.Tensor) else name
 
     def out_of_place(tensors: Sequence[Any], other: Any, **kwargs: Any) -> tuple[Any, ...]:
-        return tuple(getattr(t, pick(o))(o, **kwargs) for t, o in zip(tensors, _columns(len(tensors), other), strict=True))
+        others = _columns(len(tensors), other)
+        return tuple(getattr(t, pick(o))(o, **kwargs) for t, o in zip(tensors, others, strict=True))
 
     def in_place(tensors: Sequence[Any], other: Any, **kwargs: Any) -> None:
         for t, o in zip(tensors, _columns(len(tensors), other), strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["make"]
 
@@ -28,12 +28,12 @@ def make(name: str, fields: list[str]) -> type:
     known = _MADE.get(name)
     if known is not None:
         return known
-    cls: Any = namedtuple(name, fields)  # type: ignore[misc]  # names come from the registry
+    cls: Any = cast(Any, namedtuple)(name, fields)  # whose names a type checker can't know
     cls.__module__ = "rustnn.return_types"
     cls.__repr__ = _repr
     cls.__reduce__ = _reduce
-    _MADE[name] = cls
-    return cls  # type: ignore[no-any-return]
+    made: type = _MADE.setdefault(name, cls)
+    return made
 
 
 def __getattr__(name: str) -> type:

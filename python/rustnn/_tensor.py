@@ -61,7 +61,7 @@ def _to_bytes(tensor: Tensor) -> bytes:
     flat = tensor.detach().contiguous().reshape(-1)
     if _dtype_name(flat.dtype) == "bfloat16":
         flat = flat.view(_C.int16)
-    return flat.numpy().tobytes()
+    return bytes(flat.numpy().tobytes())
 
 
 def _from_bytes(data: Any, dtype_name: str, shape: Sequence[int]) -> Tensor:

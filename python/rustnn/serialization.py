@@ -118,11 +118,14 @@ class _StorageRef:
         self.entry = ("storage", kind, key, "cpu", numel)
 
 
-class _Writer(pickle._Pickler):  # type: ignore[name-defined,misc]
+_PythonPickler: Any = pickle._Pickler  # typeshed leaves out most of its methods
+
+
+class _Writer(_PythonPickler):  # type: ignore[misc]  # a base class that is Any
     """Writes tensors as PyTorch does and collects their storages."""
 
     # The Python implementation, because only it can write a name that this process can't import.
-    dispatch = pickle._Pickler.dispatch.copy()  # type: ignore[attr-defined]
+    dispatch = _PythonPickler.dispatch.copy()
 
     def __init__(self, file: IO[bytes], protocol: int) -> None:
         super().__init__(file, protocol=protocol)
@@ -164,7 +167,7 @@ class _Writer(pickle._Pickler):  # type: ignore[name-defined,misc]
     def _tensor(self, tensor: Tensor) -> Any:
         plain = tensor.detach()
         if isinstance(tensor, rustnn.nn.Parameter):
-            arguments = (_plain(plain), bool(tensor.requires_grad), OrderedDict())
+            arguments: tuple[Any, ...] = (_plain(plain), bool(tensor.requires_grad), OrderedDict())
             self._alive.append(arguments[0])
             return self._name("torch._utils", "_rebuild_parameter"), arguments
         dtype = _NAMES.get(plain.dtype)
@@ -202,7 +205,8 @@ def _bytes_of(storage: Tensor) -> memoryview:
         return memoryview(b"")
     if storage.dtype == rustnn.bfloat16:
         storage = storage.view(rustnn.int16)
-    return memoryview(np.ascontiguousarray(storage.numpy())).cast("B")
+    array: Any = np.ascontiguousarray(storage.numpy())  # NumPy's types tell of the buffer only from Python 3.12 on
+    return memoryview(array).cast("B")
 
 
 def _add_record(archive: zipfile.ZipFile, name: str, data: Any) -> None:
@@ -253,7 +257,7 @@ def save(
     if hasattr(f, "write"):
         _write(obj, f, "archive", pickle_protocol)  # type: ignore[arg-type]
         return
-    path = os.fspath(f)  # type: ignore[arg-type]
+    path = os.fspath(f)
     folder = os.path.splitext(os.path.basename(path))[0] or "archive"
     with atomic_write(path) as file:
         _write(obj, file, folder, pickle_protocol)
@@ -458,7 +462,8 @@ class _Archive:
             # Copy on write: changes stay in memory, as for a file that was read.
             return np.memmap(self.path, kind, "c", info.header_offset + 30 + skip, (count,))
         out = np.empty(count, dtype=kind)
-        view, got = memoryview(out).cast("B") if count else memoryview(b""), 0
+        buffer: Any = out
+        view, got = memoryview(buffer).cast("B") if count else memoryview(b""), 0
         try:
             with self.zip.open(info) as stream:
                 while got < len(view):
@@ -516,7 +521,7 @@ def load(
     Example:
         >>> state = rustnn.load("run.pt")
     """
-    path = None if hasattr(f, "read") else os.fspath(f)  # type: ignore[arg-type]
+    path = None if hasattr(f, "read") else os.fspath(f)
     if mmap and path is None:
         raise ValueError("f must be a file path in order to use the mmap argument")
     if path is None:

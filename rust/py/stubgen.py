@@ -111,6 +111,7 @@ def op_gives(name: str, params: str) -> str:
 
 
 _CAN_BE_A_BASE = 1 << 10  # Py_TPFLAGS_BASETYPE
+SETTABLE = {"data", "grad", "requires_grad"}  # native attributes of a tensor that can be assigned
 # What the type system has no words for: comparisons that give no bool, `__pow__` whose third argument is refused.
 IGNORED = {"__eq__": "override", "__ne__": "override", "__ipow__": "misc"}
 PYTHON_WORDS = {"from", "lambda", "in", "is", "not", "global", "class", "def", "del", "pass", "return"}
@@ -242,7 +243,9 @@ def members(cls: type, skip: set[str]) -> list[str]:
         if cls is _C.Tensor and name in OPERATORS:
             gives = "Tensor"
         if inspect.isgetsetdescriptor(value):
-            lines.append(f"    {name}: {gives}")
+            lines += ["    @property", f"    def {name}(self) -> {gives}: ..."]
+            if cls is _C.Tensor and name in SETTABLE:
+                lines += [f"    @{name}.setter", f"    def {name}(self, value: Any) -> None: ..."]
         elif isinstance(value, property):
             lines += ["    @property", f"    def {name}(self) -> {gives}: ..."]
             if value.fset is not None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 import rustnn
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
@@ -62,7 +61,9 @@ def test_unary_dtypes(name: str) -> None:
         assert got == want, f"{name}({dtype})"
 
 
-REDUCTIONS = ["sum", "mean", "prod", "amax", "amin", "any", "all", "std", "var", "argmax", "count_nonzero", "nansum", "median_"]
+REDUCTIONS = [
+    "sum", "mean", "prod", "amax", "amin", "any", "all", "std", "var", "argmax", "count_nonzero", "nansum", "median_",
+]
 
 
 @pytest.mark.parametrize("name", REDUCTIONS[:-1])
@@ -84,13 +85,16 @@ def gradient(module: Any, source: str) -> list[float]:
 
 @pytest.mark.parametrize("source", [
     "x.max()", "x.min()", "x.max(0)[0]", "x.amax(0)", "torch.maximum(x, torch.tensor([3., 1., 2., -1.]))",
-    "torch.fmax(x, torch.tensor([3., 1., 2., -1.]))", "x.prod()", "x[:3].prod()", "x.clamp(0., 3.)", "x.clamp(min=0.)", "x.abs()",
-    "x ** 0", "x ** 2", "x.norm()", "x.norm(1)", "x.std()", "x.var(unbiased=False)", "F.relu(x)", "F.hardtanh(x)",
-    "F.relu6(x)", "F.leaky_relu(x, 0.2)", "F.elu(x)", "F.hardswish(x)", "F.hardsigmoid(x)", "F.softshrink(x)",
-    "F.threshold(x, 0., 5.)", "x.cumprod(0)", "x.cummax(0)[0]", "x.logcumsumexp(0)", "torch.where(x > 0, x, 2 * x)",
+    "torch.fmax(x, torch.tensor([3., 1., 2., -1.]))", "x.prod()", "x[:3].prod()", "x.clamp(0., 3.)", "x.clamp(min=0.)",
+    "x.abs()", "x ** 0", "x ** 2", "x.norm()", "x.norm(1)", "x.std()", "x.var(unbiased=False)", "F.relu(x)",
+    "F.hardtanh(x)", "F.relu6(x)", "F.leaky_relu(x, 0.2)", "F.elu(x)", "F.hardswish(x)", "F.hardsigmoid(x)",
+    "F.softshrink(x)", "F.threshold(x, 0., 5.)", "x.cumprod(0)", "x.cummax(0)[0]", "x.logcumsumexp(0)",
+    "torch.where(x > 0, x, 2 * x)",
     "torch.atan2(x, torch.ones(4))", "x.sign()", "x.floor()", "x.frac()", "torch.logaddexp(x, x * 2)", "x.nansum()",
-    "torch.lerp(x, x * 2, 0.3)", "torch.copysign(x, torch.tensor(-1.))", "torch.xlogy(x, torch.tensor([1., 2., 3., 4.]))",
-    "x.remainder(2.)", "x.fmod(torch.tensor(2.))", "torch.addcmul(x, x, x)", "x.logsumexp(0)", "x.aminmax()[1]", "2. ** x",
+    "torch.lerp(x, x * 2, 0.3)", "torch.copysign(x, torch.tensor(-1.))",
+    "torch.xlogy(x, torch.tensor([1., 2., 3., 4.]))",
+    "x.remainder(2.)", "x.fmod(torch.tensor(2.))", "torch.addcmul(x, x, x)", "x.logsumexp(0)",
+    "x.aminmax()[1]", "2. ** x",
 ])
 def test_gradients_at_ties_and_edges(source: str) -> None:
     np.testing.assert_allclose(gradient(rustnn, source), gradient(torch, source), rtol=2e-5, atol=1e-6)

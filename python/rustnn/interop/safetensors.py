@@ -79,7 +79,8 @@ def _bytes(tensor: Tensor) -> memoryview:
         return memoryview(b"")
     if flat.dtype == rustnn.bfloat16:
         flat = flat.view(rustnn.int16)
-    return memoryview(np.ascontiguousarray(flat.numpy())).cast("B")
+    array: Any = np.ascontiguousarray(flat.numpy())  # NumPy's types tell of the buffer only from Python 3.12 on
+    return memoryview(array).cast("B")
 
 
 def save_file(
@@ -214,7 +215,7 @@ class safe_open:
             raise SafetensorError(f"File does not contain tensor {name}")
         begin, stop = entry["data_offsets"]
         kind = np.dtype(_BY_NAME[entry["dtype"]][1])
-        array = np.empty((stop - begin) // kind.itemsize, dtype=kind)
+        array: Any = np.empty((stop - begin) // kind.itemsize, dtype=kind)
         self._file.seek(self._data + begin)
         if array.size and self._file.readinto(memoryview(array).cast("B")) != stop - begin:
             raise SafetensorError(f"{self._name}: it ends within tensor {name!r}")

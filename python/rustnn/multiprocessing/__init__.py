@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing as _python
 from collections.abc import Callable
-from multiprocessing import *
+from multiprocessing import *  # noqa: F403
 from typing import Any
 
 __all__ = [  # noqa: PLE0604
@@ -13,7 +13,7 @@ __all__ = [  # noqa: PLE0604
     "get_sharing_strategy",
     "set_sharing_strategy",
     "spawn",
-]  # type: ignore[attr-defined]
+]
 
 
 def get_all_sharing_strategies() -> set[str]:

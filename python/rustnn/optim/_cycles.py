@@ -200,7 +200,7 @@ class CyclicLR(_MomentumCycle):
         if self.mode == "triangular":
             return 1.0
         if self.mode == "triangular2":
-            return 1 / (2.0 ** (x - 1))
+            return 1 / float(2.0 ** (x - 1))
         return float(self.gamma**x)
 
     def get_lr(self) -> list[Any]:

@@ -162,7 +162,7 @@ class Optimizer:
         # Lists gathered for the last step of each group; see `_rows`.
         self._row_cache: dict[int, tuple[int, list[Tensor], list[dict[str, Any]]]] = {}
         # Once per class, at its first instance, so that a subclass written by a user gets hooks too.
-        cls = type(self)
+        cls: Any = type(self)
         if not getattr(cls.step, "hooked", False):
             cls.step = _hooked(cls.step)
 

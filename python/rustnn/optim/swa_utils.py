@@ -158,7 +158,8 @@ def update_bn(loader: Iterable[Any], model: nn.Module, device: Any = None) -> No
     for module in model.modules():
         if hasattr(module, "running_mean") and hasattr(module, "reset_running_stats"):
             module.reset_running_stats()
-            momenta[module] = module.momentum
+            norm: Any = module
+            momenta[module] = norm.momentum
     if not momenta:
         return
     was_training = model.training

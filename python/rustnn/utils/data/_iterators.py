@@ -36,7 +36,7 @@ class BaseIterator:
         return self
 
     def __len__(self) -> int:
-        return len(self._loader._index_sampler)  # type: ignore[arg-type]
+        return len(self._loader._index_sampler)
 
     def _next_index(self) -> Any:
         return next(self._sampler_iter)

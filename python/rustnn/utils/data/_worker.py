@@ -119,10 +119,10 @@ class _Inbox:
 
     def _read(self) -> None:
         parent: Any = multiprocessing.parent_process()
-        waiting = [self._channel] if parent is None else [self._channel, parent.sentinel]
+        waiting: list[Any] = [self._channel] if parent is None else [self._channel, parent.sentinel]
         while True:
             try:
-                ready = multiprocessing.connection.wait(waiting)  # type: ignore[arg-type]
+                ready: list[Any] = multiprocessing.connection.wait(waiting)
                 if self._channel not in ready:
                     os._exit(1)  # the main process is gone: nobody reads what we would still do
                 task = self._channel.receive()

@@ -30,7 +30,7 @@ def default_convert(data: Any) -> Any:
         return [default_convert(d) for d in data]
     if isinstance(data, collections.abc.Sequence) and not isinstance(data, (str, bytes)):
         try:
-            return kind([default_convert(d) for d in data])  # type: ignore[call-arg]
+            return kind([default_convert(d) for d in data])
         except TypeError:
             return [default_convert(d) for d in data]
     return data
@@ -45,7 +45,7 @@ def _like(original: Any, entries: dict[Any, Any]) -> Any:
             clone = copy.copy(original)
             clone.update(entries)
             return clone
-        return type(original)(entries)  # type: ignore[call-arg]
+        return type(original)(entries)
     except TypeError:
         return entries
 
@@ -112,13 +112,13 @@ def collate(batch: Any, *, collate_fn_map: dict[type | tuple[type, ...], Callabl
         items = list(batch)
         if any(len(item) != len(first) for item in items):
             raise RuntimeError("each element in list of batch should be of equal size")
-        columns = list(zip(*items, strict=True))
+        fields = list(zip(*items, strict=True))
         if isinstance(first, tuple):
-            return [collate(c, collate_fn_map=collate_fn_map) for c in columns]
+            return [collate(c, collate_fn_map=collate_fn_map) for c in fields]
         try:
-            return kind([collate(c, collate_fn_map=collate_fn_map) for c in columns])  # type: ignore[call-arg]
+            return kind([collate(c, collate_fn_map=collate_fn_map) for c in fields])
         except TypeError:
-            return [collate(c, collate_fn_map=collate_fn_map) for c in columns]
+            return [collate(c, collate_fn_map=collate_fn_map) for c in fields]
     raise TypeError(_REFUSED.format(kind))
 
 

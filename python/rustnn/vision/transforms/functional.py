@@ -309,7 +309,7 @@ def vflip(img: Any) -> Any:
 def pad_sides(padding: Any) -> tuple[int, int, int, int]:
     """(left, top, right, bottom) of one number, two (horizontal, vertical) or four."""
     if isinstance(padding, numbers.Number):
-        return (int(padding),) * 4  # type: ignore[call-overload,return-value]
+        return (int(padding),) * 4  # type: ignore[call-overload]
     sides = list(padding)
     if len(sides) == 1:
         return (sides[0],) * 4

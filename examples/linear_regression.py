@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import common
+import numpy as np
 import rustnn as torch
 from rustnn import nn, optim
 from rustnn.utils.data import DataLoader, TensorDataset
@@ -40,11 +41,11 @@ def main() -> None:
         common.save_checkpoint(out / "checkpoint.pt", epoch + 1, history, model, optimizer, scheduler)
 
     # Closed form: the least-squares solution with a column of ones for the bias.
-    augmented = torch.cat([x, torch.ones(len(x), 1)], dim=1).double()
-    solution = torch.linalg.solve(augmented.T @ augmented, augmented.T @ y.double())
-    residual = ((augmented @ solution - y.double()) ** 2).mean().item()
+    augmented = np.hstack([x.numpy(), np.ones((len(x), 1))]).astype(np.float64)
+    solution, *_ = np.linalg.lstsq(augmented, y.double().numpy(), rcond=None)
+    residual = float(((augmented @ solution - y.double().numpy()) ** 2).mean())
     found = torch.cat([model.weight.detach().flatten(), model.bias.detach()])
-    distance = (found.double() - solution.flatten()).abs().max().item()
+    distance = float(np.abs(found.double().numpy() - solution.ravel()).max())
     common.curves(history, out / "linear_regression.png", ["loss"], [])
     common.save_weights(model, out / "model.safetensors")
     print(f"weights: {out / 'model.safetensors'}\nfigure: {out / 'linear_regression.png'}")

@@ -163,7 +163,7 @@ LAYERS: list[tuple[str, str]] = [
     ("nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))", "t(5, 3)"),
     ("nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 36, 5))", "t(2, 1, 8, 8)"),
     ("nn.DataParallel(nn.Linear(3, 4))", "t(2, 3)"),
-    ("nn.AdaptiveLogSoftmaxWithLoss(8, 10, [3, 6])", "t(4, 8), i(4, n=10)"),
+    ("nn.AdaptiveLogSoftmaxWithLoss(16, 10, [3, 6])", "t(4, 16), i(4, n=10)"),
 ]
 
 LOSSES: list[tuple[str, str]] = [

@@ -63,7 +63,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         memo[id(self)] = result
         return result
 
-    def __repr__(self) -> str:  # type: ignore[override]  # as in PyTorch, without Tensor's tensor_contents
+    def __repr__(self) -> str:  # type: ignore[override]
         return "Parameter containing:\n" + Tensor.__repr__(self)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -135,7 +135,7 @@ class UninitializedTensorMixin:
         return self.__class__, (self.requires_grad,)  # type: ignore[attr-defined]
 
 
-class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: ignore[misc]  # its own __repr__
+class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: ignore[misc, override]
     """A parameter of a lazy module before its first forward."""
 
     cls_to_become = Parameter
@@ -154,7 +154,7 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: igno
         return result
 
 
-class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[misc]  # its own __repr__
+class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[misc, override]
     """A buffer of a lazy module before its first forward."""
 
     cls_to_become = Tensor

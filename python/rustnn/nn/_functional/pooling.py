@@ -1,5 +1,6 @@
 """Pooling composed of tensor operations; the engine's own kernels stand before these where there are any."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 import math
@@ -50,7 +51,7 @@ def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
 
 
 def _adaptive_max(input: Tensor, output_size: Any, dims: int, return_indices: bool) -> Any:
-    own = (_C.adaptive_max_pool1d, _C._adaptive_max_pool2d, _C._adaptive_max_pool3d)[dims - 1]
+    own: Any = (_C.adaptive_max_pool1d, _C._adaptive_max_pool2d, _C._adaptive_max_pool3d)[dims - 1]
     values, indices = own(input, _sizes(input, output_size, dims))
     return (values, indices) if return_indices else values
 

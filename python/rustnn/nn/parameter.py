@@ -135,7 +135,7 @@ class UninitializedTensorMixin:
         return self.__class__, (self.requires_grad,)  # type: ignore[attr-defined]
 
 
-class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: ignore[misc, override]
+class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: ignore[misc]
     """A parameter of a lazy module before its first forward."""
 
     cls_to_become = Parameter
@@ -154,7 +154,7 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: igno
         return result
 
 
-class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[misc, override]
+class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[misc]
     """A buffer of a lazy module before its first forward."""
 
     cls_to_become = Tensor

@@ -21,10 +21,13 @@ OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
 def modules() -> list[ModuleType]:
-    """Every module of the package that can be imported here (some want an extra), all before the first is searched."""
+    """Every module of the package that can be imported here (some want an extra), all before the first is searched.
+
+    Not those that act when they are imported: `__main__`, and `_as_torch`, which takes the name `torch`.
+    """
     found = [rustnn]
     for info in pkgutil.walk_packages(rustnn.__path__, "rustnn.", onerror=lambda name: None):
-        if not info.name.endswith("__main__"):
+        if not info.name.endswith(("__main__", "_as_torch")):
             try:
                 found.append(importlib.import_module(info.name))
             except ImportError:

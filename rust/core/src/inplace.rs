@@ -25,25 +25,23 @@ pub fn set_slice_grads(f: SliceGrads) {
 
 /// Whether `x` may be written in place now; an error that says why not.
 pub fn check_writable(x: &Tensor) -> Result<()> {
-    if let Some(meta) = x.meta() {
-        if mode::grad_enabled() {
-            if meta.wants_grad() && !meta.has_edge() {
+    if let Some(meta) = x.meta()
+        && mode::grad_enabled()
+    {
+        if meta.wants_grad() && !meta.has_edge() {
+            return Err(runtime_error!("a leaf Variable that requires grad is being used in an in-place operation.")
+                .hint("to change a parameter by hand, do it under `with torch.no_grad():`"));
+        }
+        if let Some(v) = meta.view() {
+            if v.base.wants_grad() && !v.base.has_edge() {
                 return Err(runtime_error!(
-                    "a leaf Variable that requires grad is being used in an in-place operation."
+                    "a view of a leaf Variable that requires grad is being used in an in-place operation."
                 )
                 .hint("to change a parameter by hand, do it under `with torch.no_grad():`"));
             }
-            if let Some(v) = meta.view() {
-                if v.base.wants_grad() && !v.base.has_edge() {
-                    return Err(runtime_error!(
-                        "a view of a leaf Variable that requires grad is being used in an in-place operation."
-                    )
-                    .hint("to change a parameter by hand, do it under `with torch.no_grad():`"));
-                }
-                if let (Some(why), true) = (v.frozen, v.base.requires_grad()) {
-                    return Err(runtime_error!("A view {why} and is being modified inplace with grad mode enabled.")
-                        .hint("write into a clone() instead"));
-                }
+            if let (Some(why), true) = (v.frozen, v.base.requires_grad()) {
+                return Err(runtime_error!("A view {why} and is being modified inplace with grad mode enabled.")
+                    .hint("write into a clone() instead"));
             }
         }
     }

@@ -41,7 +41,10 @@ impl<T> Heads<T> {
         if r.dtype() != T::DTYPE || r.shape() != shape || (s[3] != 1 && shape[3] > 1) {
             return Err(Error::Runtime(format!(
                 "attention: {name} has shape {:?}, strides {s:?} and dtype {}, expected shape {shape:?} of {} with \
-                 contiguous rows", r.shape(), r.dtype(), T::DTYPE
+                 contiguous rows",
+                r.shape(),
+                r.dtype(),
+                T::DTYPE
             )));
         }
         Ok(Heads { ptr: SendPtr(r.ptr()), strides: [s[0], s[1], s[2]] })
@@ -91,7 +94,17 @@ impl Mask<'_> {
     /// # Safety
     /// The block lies inside the mask's shape.
     #[inline(always)]
-    unsafe fn apply<T: Math>(&self, x: &mut [T], ld: usize, b: usize, h: usize, i0: usize, m: usize, j0: usize, n: usize) {
+    unsafe fn apply<T: Math>(
+        &self,
+        x: &mut [T],
+        ld: usize,
+        b: usize,
+        h: usize,
+        i0: usize,
+        m: usize,
+        j0: usize,
+        n: usize,
+    ) {
         if let Some(t) = &self.tensor {
             let st = t.strides();
             for i in 0..m {
@@ -135,10 +148,17 @@ impl Mask<'_> {
 /// v `[b,hk,s,ev]`, out `[b,h,l,ev]`, all with contiguous rows; query head i uses key head `i / (h / hk)`.
 /// A query that sees nothing gets zeros.
 pub fn attention<T: Math>(
-    q: Raw<'_>, k: Raw<'_>, v: Raw<'_>, mask: Mask<'_>, scale: f64, out: Raw<'_>, lse: &mut [T],
+    q: Raw<'_>,
+    k: Raw<'_>,
+    v: Raw<'_>,
+    mask: Mask<'_>,
+    scale: f64,
+    out: Raw<'_>,
+    lse: &mut [T],
 ) -> Result<()> {
     let d = dims(&q, &k, &v)?;
-    let (hq, hkk) = (Heads::<T>::new(&q, [d.b, d.h, d.l, d.e], "query")?, Heads::<T>::new(&k, [d.b, d.hk, d.s, d.e], "key")?);
+    let (hq, hkk) =
+        (Heads::<T>::new(&q, [d.b, d.h, d.l, d.e], "query")?, Heads::<T>::new(&k, [d.b, d.hk, d.s, d.e], "key")?);
     let hv = Heads::<T>::new(&v, [d.b, d.hk, d.s, d.ev], "value")?;
     let ho = Heads::<T>::new(&out, [d.b, d.h, d.l, d.ev], "output")?;
     mask.check::<T>(d)?;
@@ -225,7 +245,13 @@ impl<T: Math> Forward<T> {
     /// # Safety
     /// `q` and `out` have `m` rows for this block.
     unsafe fn block(
-        &mut self, q: Mat<T>, mask: &Mask<'_>, scale: T, d: Dims, at: (usize, usize, usize, usize), out: Mat<T>,
+        &mut self,
+        q: Mat<T>,
+        mask: &Mask<'_>,
+        scale: T,
+        d: Dims,
+        at: (usize, usize, usize, usize),
+        out: Mat<T>,
         lse: &mut [T],
     ) {
         let (b, h, i0, m) = at;
@@ -242,13 +268,19 @@ impl<T: Math> Forward<T> {
         let keys = mask.keys(i0 + m, d.s).min(self.keys);
         for j0 in (0..keys).step_by(KB) {
             let n = KB.min(keys - j0);
-            dispatch(#[inline(always)] || self.score(strips, j0, n, d.e));
+            dispatch(
+                #[inline(always)]
+                || self.score(strips, j0, n, d.e),
+            );
             // SAFETY: rows i0.. and keys j0.. are inside the mask.
             unsafe { mask.apply(&mut self.scores, KB, b, h, i0, m, j0, n) };
-            dispatch(#[inline(always)] || {
-                self.soften(m, n, d.ev);
-                self.mix(m, j0, n, d.ev);
-            });
+            dispatch(
+                #[inline(always)]
+                || {
+                    self.soften(m, n, d.ev);
+                    self.mix(m, j0, n, d.ev);
+                },
+            );
         }
         for i in 0..m {
             // SAFETY: row i of the output block.
@@ -340,13 +372,22 @@ impl<T: Math> Forward<T> {
 /// Gradients of [`attention`] from the gradient `g` of `out`. `dq`, `dk`, `dv` are shaped like `q`, `k`, `v` and are
 /// set entirely. One task per key head walks key blocks, and query blocks inside, in order.
 pub fn attention_backward<T: Math>(
-    g: Raw<'_>, q: Raw<'_>, k: Raw<'_>, v: Raw<'_>, out: Raw<'_>, lse: &[T], mask: Mask<'_>, scale: f64, dq: Raw<'_>,
-    dk: Raw<'_>, dv: Raw<'_>,
+    g: Raw<'_>,
+    q: Raw<'_>,
+    k: Raw<'_>,
+    v: Raw<'_>,
+    out: Raw<'_>,
+    lse: &[T],
+    mask: Mask<'_>,
+    scale: f64,
+    dq: Raw<'_>,
+    dk: Raw<'_>,
+    dv: Raw<'_>,
 ) -> Result<()> {
     let d = dims(&q, &k, &v)?;
-    let (sq, sk, sv, so) =
-        ([d.b, d.h, d.l, d.e], [d.b, d.hk, d.s, d.e], [d.b, d.hk, d.s, d.ev], [d.b, d.h, d.l, d.ev]);
-    let (hq, hk, hv) = (Heads::<T>::new(&q, sq, "query")?, Heads::<T>::new(&k, sk, "key")?, Heads::<T>::new(&v, sv, "value")?);
+    let (sq, sk, sv, so) = ([d.b, d.h, d.l, d.e], [d.b, d.hk, d.s, d.e], [d.b, d.hk, d.s, d.ev], [d.b, d.h, d.l, d.ev]);
+    let (hq, hk, hv) =
+        (Heads::<T>::new(&q, sq, "query")?, Heads::<T>::new(&k, sk, "key")?, Heads::<T>::new(&v, sv, "value")?);
     let (ho, hg) = (Heads::<T>::new(&out, so, "output")?, Heads::<T>::new(&g, so, "gradient")?);
     let hdq = Heads::<T>::new(&dq, sq, "query's gradient")?;
     let (hdk, hdv) = (Heads::<T>::new(&dk, sk, "key's gradient")?, Heads::<T>::new(&dv, sv, "value's gradient")?);
@@ -368,7 +409,10 @@ pub fn attention_backward<T: Math>(
             let (o, g) = unsafe {
                 (std::slice::from_raw_parts(ho.row(b, h, i), d.ev), std::slice::from_raw_parts(hg.row(b, h, i), d.ev))
             };
-            delta[r] = dispatch(#[inline(always)] || sum2(o, g, |a, b| a * b));
+            delta[r] = dispatch(
+                #[inline(always)]
+                || sum2(o, g, |a, b| a * b),
+            );
         }
         for j0 in (0..d.s).step_by(KBB) {
             let n = KBB.min(d.s - j0);
@@ -388,16 +432,19 @@ pub fn attention_backward<T: Math>(
                         mat::gemm(&mut s, m, n, d.e, scale, qm, km.t(), false, p.as_mut_ptr(), KBB);
                         mask.apply(&mut p, KBB, b, h, i0, m, j0, n);
                         mat::gemm(&mut s, m, n, d.ev, T::ONE, gm, vm.t(), false, dp.as_mut_ptr(), KBB);
-                        dispatch(#[inline(always)] || {
-                            for i in 0..m {
-                                let (p, dp) = (&mut p[i * KBB..][..n], &mut dp[i * KBB..][..n]);
-                                let l = if lse[i] == T::NEG_INFINITY { T::INFINITY } else { lse[i] };
-                                for (p, dp) in p.iter_mut().zip(dp) {
-                                    *p = (*p - l).exp_low();
-                                    *dp = *p * (*dp - delta[i]) * scale;
+                        dispatch(
+                            #[inline(always)]
+                            || {
+                                for i in 0..m {
+                                    let (p, dp) = (&mut p[i * KBB..][..n], &mut dp[i * KBB..][..n]);
+                                    let l = if lse[i] == T::NEG_INFINITY { T::INFINITY } else { lse[i] };
+                                    for (p, dp) in p.iter_mut().zip(dp) {
+                                        *p = (*p - l).exp_low();
+                                        *dp = *p * (*dp - delta[i]) * scale;
+                                    }
                                 }
-                            }
-                        });
+                            },
+                        );
                         let (pm, dpm) = (mat::rows(&p, KBB), mat::rows(&dp, KBB));
                         mat::gemm(&mut s, n, d.ev, m, T::ONE, pm.t(), gm, true, gv.as_mut_ptr(), d.ev);
                         mat::gemm(&mut s, n, d.e, m, T::ONE, dpm.t(), qm, true, gk.as_mut_ptr(), d.e);
@@ -410,7 +457,8 @@ pub fn attention_backward<T: Math>(
                 // SAFETY: row j0 + j of key head kh belongs to this task alone.
                 unsafe {
                     std::slice::from_raw_parts_mut(hdk.row(b, kh, j0 + j), d.e).copy_from_slice(&gk[j * d.e..][..d.e]);
-                    std::slice::from_raw_parts_mut(hdv.row(b, kh, j0 + j), d.ev).copy_from_slice(&gv[j * d.ev..][..d.ev]);
+                    std::slice::from_raw_parts_mut(hdv.row(b, kh, j0 + j), d.ev)
+                        .copy_from_slice(&gv[j * d.ev..][..d.ev]);
                 }
             }
         }

@@ -20,7 +20,8 @@ fn naive(c: &Case, q: &[f64], k: &[f64], v: &[f64], scale: f64) -> Vec<f64> {
             let mut p: Vec<f64> = (0..d.s)
                 .map(|j| {
                     let mut x: f64 =
-                        (0..d.e).map(|e| q[(bh * d.l + i) * d.e + e] * k[(kv * d.s + j) * d.e + e]).sum::<f64>() * scale;
+                        (0..d.e).map(|e| q[(bh * d.l + i) * d.e + e] * k[(kv * d.s + j) * d.e + e]).sum::<f64>()
+                            * scale;
                     x += c.mask.as_ref().map_or(0.0, |m| m[i * d.s + j]);
                     let hidden = c.causal && j > i || c.bool_mask.as_ref().is_some_and(|m| !m[i * d.s + j].get());
                     if hidden { 0.0 } else { x.exp() }
@@ -42,8 +43,7 @@ fn strides(s: [usize; 4]) -> [isize; 4] {
 
 fn check<T: Math>(c: &Case, tol: f64, grads: bool) {
     let d = c.d;
-    let (sq, sk, sv, so) =
-        ([d.b, d.h, d.l, d.e], [d.b, d.hk, d.s, d.e], [d.b, d.hk, d.s, d.ev], [d.b, d.h, d.l, d.ev]);
+    let (sq, sk, sv, so) = ([d.b, d.h, d.l, d.e], [d.b, d.hk, d.s, d.e], [d.b, d.hk, d.s, d.ev], [d.b, d.h, d.l, d.ev]);
     let num = |s: [usize; 4]| s.iter().product::<usize>();
     let data = |s: [usize; 4], seed| noise(num(s), seed);
     let (qd, kd, vd, gd) = (data(sq, 1), data(sk, 2), data(sv, 3), data(so, 4));
@@ -73,7 +73,16 @@ fn check<T: Math>(c: &Case, tol: f64, grads: bool) {
         return;
     }
     attention_backward(
-        raw(&g, &so, &to), rq, rk, rv, raw(&out, &so, &to), &lse, mask, 0.4, raw(&dq, &sq, &tq), raw(&dk, &sk, &tk),
+        raw(&g, &so, &to),
+        rq,
+        rk,
+        rv,
+        raw(&out, &so, &to),
+        &lse,
+        mask,
+        0.4,
+        raw(&dq, &sq, &tq),
+        raw(&dk, &sk, &tk),
         raw(&dv, &sv, &tv),
     )
     .unwrap();
@@ -97,9 +106,13 @@ fn check<T: Math>(c: &Case, tol: f64, grads: bool) {
 
 #[test]
 fn matches_definition() {
-    for (b, h, hk, l, s, e, ev) in
-        [(1, 2, 2, 5, 5, 4, 4), (2, 4, 2, 7, 9, 8, 3), (1, 1, 1, 130, 150, 17, 20), (1, 2, 1, 1, 200, 8, 8), (1, 1, 1, 3, 0, 4, 4)]
-    {
+    for (b, h, hk, l, s, e, ev) in [
+        (1, 2, 2, 5, 5, 4, 4),
+        (2, 4, 2, 7, 9, 8, 3),
+        (1, 1, 1, 130, 150, 17, 20),
+        (1, 2, 1, 1, 200, 8, 8),
+        (1, 1, 1, 3, 0, 4, 4),
+    ] {
         let d = Dims { b, h, hk, l, s, e, ev };
         for causal in [false, true] {
             for kind in 0..3 {
@@ -114,6 +127,7 @@ fn matches_definition() {
             }
         }
     }
-    let c = Case { d: Dims { b: 1, h: 2, hk: 1, l: 200, s: 140, e: 5, ev: 6 }, causal: true, mask: None, bool_mask: None };
+    let c =
+        Case { d: Dims { b: 1, h: 2, hk: 1, l: 200, s: 140, e: 5, ev: 6 }, causal: true, mask: None, bool_mask: None };
     check::<f64>(&c, 1e-10, true);
 }

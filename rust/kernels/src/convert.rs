@@ -97,9 +97,8 @@ pub type Convert = unsafe fn(dst: *mut u8, src: *const u8, n: usize);
 /// `src` holds `n` elements of `S`; `dst` has room for `n` of `D`; they do not overlap.
 unsafe fn convert_loop<S: Element, D: Element>(dst: *mut u8, src: *const u8, n: usize) {
     // SAFETY: this function's contract.
-    let (dst, src) = unsafe {
-        (std::slice::from_raw_parts_mut(dst.cast::<D>(), n), std::slice::from_raw_parts(src.cast::<S>(), n))
-    };
+    let (dst, src) =
+        unsafe { (std::slice::from_raw_parts_mut(dst.cast::<D>(), n), std::slice::from_raw_parts(src.cast::<S>(), n)) };
     dispatch(
         #[inline(always)]
         || {

@@ -168,28 +168,27 @@ mod tests {
                 }
             }
             if seen == want {
-                total += path
-                    .iter()
-                    .enumerate()
-                    .map(|(t, &c)| x[(t * d.batch + b) * d.classes + c])
-                    .sum::<f64>()
-                    .exp();
+                total += path.iter().enumerate().map(|(t, &c)| x[(t * d.batch + b) * d.classes + c]).sum::<f64>().exp();
             }
         }
         -total.ln()
     }
 
     fn log_softmax(z: &[f64], classes: usize) -> Vec<f64> {
-        z.chunks(classes).flat_map(|r| {
-            let s = r.iter().map(|v| v.exp()).sum::<f64>().ln();
-            r.iter().map(move |v| v - s).collect::<Vec<_>>()
-        }).collect()
+        z.chunks(classes)
+            .flat_map(|r| {
+                let s = r.iter().map(|v| v.exp()).sum::<f64>().ln();
+                r.iter().map(move |v| v - s).collect::<Vec<_>>()
+            })
+            .collect()
     }
 
     #[test]
     fn matches_enumeration() {
         let d = Ctc {
-            time: 5, batch: 3, classes: 3,
+            time: 5,
+            batch: 3,
+            classes: 3,
             targets: &[1, 1, 2, 1],
             offsets: &[0, 3, 4],
             input_lengths: &[5, 4, 2],
@@ -223,7 +222,13 @@ mod tests {
     #[test]
     fn impossible_alignment() {
         let d = Ctc {
-            time: 2, batch: 1, classes: 3, targets: &[1, 1], offsets: &[0], input_lengths: &[2], target_lengths: &[2],
+            time: 2,
+            batch: 1,
+            classes: 3,
+            targets: &[1, 1],
+            offsets: &[0],
+            input_lengths: &[2],
+            target_lengths: &[2],
             blank: 0,
         };
         let x = log_softmax(&noise(6, 1), 3);

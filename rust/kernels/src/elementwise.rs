@@ -95,11 +95,7 @@ pub fn pair<T: Element, S: Element, U: Element>(
 
 /// `dst[i] = f(a[i], b[i], c[i])`.
 #[inline(always)]
-pub fn triple<T: Element, U: Element>(
-    dst: &Raw,
-    [a, b, c]: [&Raw; 3],
-    f: impl Fn(T, T, T) -> U + Sync,
-) -> Result<()> {
+pub fn triple<T: Element, U: Element>(dst: &Raw, [a, b, c]: [&Raw; 3], f: impl Fn(T, T, T) -> U + Sync) -> Result<()> {
     map([dst, a, b, c], [U::DTYPE, T::DTYPE, T::DTYPE, T::DTYPE], &|[d, a, b, c], n| {
         // SAFETY: as in `each`.
         let (d, a, b, c) = unsafe { (slice_mut::<U>(d, n), slice::<T>(a, n), slice::<T>(b, n), slice::<T>(c, n)) };

@@ -67,32 +67,36 @@ pub fn cross_entropy<T: Row>(x: &[T], d: Scores, t: Indexed<'_, T::Acc>, loss: &
     let spread = eps / T::Acc::of(n);
     let total = t.weight.map_or(T::Acc::of(n), |w| sum1(w, |v| v));
     let (pl, ps) = (SendPtr(loss.as_mut_ptr()), SendPtr(lse.as_mut_ptr()));
-    let finish = |pos: usize, max: T::Acc, sum: T::Acc, smooth: &dyn Fn() -> T::Acc, score: &dyn Fn(usize) -> T::Acc| {
-        let log = sum.ln();
-        let c = t.target[pos];
-        let mut l = T::Acc::ZERO;
-        if c != t.ignore {
-            let c = c as usize;
-            // (max - x) + log keeps the digits that max + log would lose.
-            l = (T::Acc::ONE - eps) * t.weight(c) * ((max - score(c)) + log);
-            if t.smoothing != 0.0 {
-                l += spread * (smooth() + total * log);
+    let finish =
+        |pos: usize, max: T::Acc, sum: T::Acc, smooth: &dyn Fn() -> T::Acc, score: &dyn Fn(usize) -> T::Acc| {
+            let log = sum.ln();
+            let c = t.target[pos];
+            let mut l = T::Acc::ZERO;
+            if c != t.ignore {
+                let c = c as usize;
+                // (max - x) + log keeps the digits that max + log would lose.
+                l = (T::Acc::ONE - eps) * t.weight(c) * ((max - score(c)) + log);
+                if t.smoothing != 0.0 {
+                    l += spread * (smooth() + total * log);
+                }
             }
-        }
-        // SAFETY: each position is visited once and lies inside both (lengths checked above).
-        unsafe {
-            *pl.get().add(pos) = l;
-            *ps.get().add(pos) = max + log;
-        }
-    };
+            // SAFETY: each position is visited once and lies inside both (lengths checked above).
+            unsafe {
+                *pl.get().add(pos) = l;
+                *ps.get().add(pos) = max + log;
+            }
+        };
     if d.inner == 1 {
         parallel::for_range(d.outer, rows_per_chunk(n), |r| {
             for o in r {
                 let x = &x[o * n..][..n];
-                let (max, sum) = dispatch(#[inline(always)] || {
-                    let max = max1(x, |v| v.to_acc());
-                    (max, sum1(x, |v| (v.to_acc() - max).exp_low()))
-                });
+                let (max, sum) = dispatch(
+                    #[inline(always)]
+                    || {
+                        let max = max1(x, |v| v.to_acc());
+                        (max, sum1(x, |v| (v.to_acc() - max).exp_low()))
+                    },
+                );
                 let smooth = || match t.weight {
                     None => sum1(x, |v| max - v.to_acc()),
                     Some(w) => sum2(x, w, |v, w| w * (max - v.to_acc())),
@@ -104,7 +108,10 @@ pub fn cross_entropy<T: Row>(x: &[T], d: Scores, t: Indexed<'_, T::Acc>, loss: &
     }
     for_columns(d.outer, n, d.inner, |o, c0, w| {
         let base = o * n * d.inner + c0;
-        let (max, sum) = dispatch(#[inline(always)] || column_stats(x, base, n, d.inner, w));
+        let (max, sum) = dispatch(
+            #[inline(always)]
+            || column_stats(x, base, n, d.inner, w),
+        );
         for j in 0..w {
             let score = |c: usize| x[base + c * d.inner + j].to_acc();
             let smooth = || (0..n).fold(T::Acc::ZERO, |s, c| s + t.weight(c) * (max[j] - score(c)));
@@ -116,7 +123,12 @@ pub fn cross_entropy<T: Row>(x: &[T], d: Scores, t: Indexed<'_, T::Acc>, loss: &
 /// Gradient of the scores. `g` holds the gradient of each position's loss, or one value for all of them (already
 /// divided by what a mean divides by).
 pub fn cross_entropy_backward<T: Row>(
-    x: &[T], d: Scores, t: Indexed<'_, T::Acc>, lse: &[T::Acc], g: &[T::Acc], gx: &mut [T],
+    x: &[T],
+    d: Scores,
+    t: Indexed<'_, T::Acc>,
+    lse: &[T::Acc],
+    g: &[T::Acc],
+    gx: &mut [T],
 ) {
     let n = d.classes;
     if n == 0 || x.len() != d.positions() * n || gx.len() != x.len() || t.target.len() != d.positions() {
@@ -129,8 +141,7 @@ pub fn cross_entropy_backward<T: Row>(
     let eps = T::Acc::from_f64(t.smoothing);
     let spread = eps / T::Acc::of(n);
     let total = t.weight.map_or(T::Acc::of(n), |w| sum1(w, |v| v));
-    let smooth_w: Option<Vec<T::Acc>> =
-        (t.smoothing != 0.0).then(|| (0..n).map(|c| spread * t.weight(c)).collect());
+    let smooth_w: Option<Vec<T::Acc>> = (t.smoothing != 0.0).then(|| (0..n).map(|c| spread * t.weight(c)).collect());
     // d loss / d x_c = p_c * a - spread * w_c - (c == target) * b
     let coef = |pos: usize| {
         let c = t.target[pos];
@@ -151,18 +162,21 @@ pub fn cross_entropy_backward<T: Row>(
                     continue;
                 };
                 let (l, ga) = (lse[o], gi * a);
-                dispatch(#[inline(always)] || match &smooth_w {
-                    None => {
-                        for (d, x) in gx.iter_mut().zip(x) {
-                            *d = T::from_acc((x.to_acc() - l).exp_low() * ga);
+                dispatch(
+                    #[inline(always)]
+                    || match &smooth_w {
+                        None => {
+                            for (d, x) in gx.iter_mut().zip(x) {
+                                *d = T::from_acc((x.to_acc() - l).exp_low() * ga);
+                            }
                         }
-                    }
-                    Some(w) => {
-                        for ((d, x), w) in gx.iter_mut().zip(x).zip(w) {
-                            *d = T::from_acc((x.to_acc() - l).exp_low() * ga - *w * gi);
+                        Some(w) => {
+                            for ((d, x), w) in gx.iter_mut().zip(x).zip(w) {
+                                *d = T::from_acc((x.to_acc() - l).exp_low() * ga - *w * gi);
+                            }
                         }
-                    }
-                });
+                    },
+                );
                 let w = smooth_w.as_ref().map_or(T::Acc::ZERO, |w| w[c]);
                 gx[c] = T::from_acc(gi * ((x[c].to_acc() - l).exp_low() * a - w - b));
             }
@@ -182,20 +196,25 @@ pub fn cross_entropy_backward<T: Row>(
             let o = unsafe { std::slice::from_raw_parts_mut(out.get().add(at), w) };
             let sw = smooth_w.as_ref().map_or(T::Acc::ZERO, |w| w[k]);
             let (x, l) = (&x[at..][..w], &lse[pos..][..w]);
-            dispatch(#[inline(always)] || {
-                for j in 0..w {
-                    let v = (x[j].to_acc() - l[j]).exp_low() * ga[j] - sw * gi[j];
-                    // An ignored position stays 0 even where its score is not finite.
-                    o[j] = T::from_acc(if gi[j] == T::Acc::ZERO { T::Acc::ZERO } else { v });
-                }
-            });
+            dispatch(
+                #[inline(always)]
+                || {
+                    for j in 0..w {
+                        let v = (x[j].to_acc() - l[j]).exp_low() * ga[j] - sw * gi[j];
+                        // An ignored position stays 0 even where its score is not finite.
+                        o[j] = T::from_acc(if gi[j] == T::Acc::ZERO { T::Acc::ZERO } else { v });
+                    }
+                },
+            );
         }
         for (j, c) in cs.iter().enumerate() {
             if let Some((c, gi, a, b)) = *c {
                 let at = base + c * d.inner + j;
                 let w = smooth_w.as_ref().map_or(T::Acc::ZERO, |w| w[c]);
                 // SAFETY: as above; c < classes.
-                unsafe { *out.get().add(at) = T::from_acc(gi * ((x[at].to_acc() - lse[pos + j]).exp_low() * a - w - b)) };
+                unsafe {
+                    *out.get().add(at) = T::from_acc(gi * ((x[at].to_acc() - lse[pos + j]).exp_low() * a - w - b))
+                };
             }
         }
     });
@@ -204,33 +223,47 @@ pub fn cross_entropy_backward<T: Row>(
 /// Cross-entropy with class probabilities `q` (shaped like the scores) as target; `weight` per class.
 /// Smoothing mixes `q` with the uniform distribution.
 pub fn cross_entropy_probs<T: Row>(
-    x: &[T], q: &[T], d: Scores, weight: Option<&[T::Acc]>, smoothing: f64, loss: &mut [T::Acc], lse: &mut [T::Acc],
+    x: &[T],
+    q: &[T],
+    d: Scores,
+    weight: Option<&[T::Acc]>,
+    smoothing: f64,
+    loss: &mut [T::Acc],
+    lse: &mut [T::Acc],
 ) {
     let n = d.classes;
-    if n == 0 || x.len() != d.positions() * n || q.len() != x.len() || loss.len() != d.positions() || lse.len() != loss.len() {
+    if n == 0
+        || x.len() != d.positions() * n
+        || q.len() != x.len()
+        || loss.len() != d.positions()
+        || lse.len() != loss.len()
+    {
         return;
     }
     let mix = mixer::<T>(n, smoothing);
     let (pl, ps) = (SendPtr(loss.as_mut_ptr()), SendPtr(lse.as_mut_ptr()));
     for_columns(d.outer, n, d.inner, |o, c0, w| {
         let base = o * n * d.inner + c0;
-        dispatch(#[inline(always)] || {
-            let (max, sum) = column_stats(x, base, n, d.inner, w);
-            for j in 0..w {
-                let log = sum[j].ln();
-                let mut l = T::Acc::ZERO;
-                for c in 0..n {
-                    let at = base + c * d.inner + j;
-                    let wc = weight.map_or(T::Acc::ONE, |w| w[c]);
-                    l += wc * mix(q[at].to_acc()) * ((max[j] - x[at].to_acc()) + log);
+        dispatch(
+            #[inline(always)]
+            || {
+                let (max, sum) = column_stats(x, base, n, d.inner, w);
+                for j in 0..w {
+                    let log = sum[j].ln();
+                    let mut l = T::Acc::ZERO;
+                    for c in 0..n {
+                        let at = base + c * d.inner + j;
+                        let wc = weight.map_or(T::Acc::ONE, |w| w[c]);
+                        l += wc * mix(q[at].to_acc()) * ((max[j] - x[at].to_acc()) + log);
+                    }
+                    // SAFETY: each position once, inside both.
+                    unsafe {
+                        *pl.get().add(o * d.inner + c0 + j) = l;
+                        *ps.get().add(o * d.inner + c0 + j) = max[j] + log;
+                    }
                 }
-                // SAFETY: each position once, inside both.
-                unsafe {
-                    *pl.get().add(o * d.inner + c0 + j) = l;
-                    *ps.get().add(o * d.inner + c0 + j) = max[j] + log;
-                }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -243,11 +276,19 @@ fn mixer<T: Row>(n: usize, smoothing: f64) -> impl Fn(T::Acc) -> T::Acc + Copy {
 
 /// Gradients of [`cross_entropy_probs`] for the scores (`gx`) and, if wanted, the probabilities (`gq`).
 pub fn cross_entropy_probs_backward<T: Row>(
-    x: &[T], q: &[T], d: Scores, weight: Option<&[T::Acc]>, smoothing: f64, lse: &[T::Acc], g: &[T::Acc],
-    gx: &mut [T], gq: Option<&mut [T]>,
+    x: &[T],
+    q: &[T],
+    d: Scores,
+    weight: Option<&[T::Acc]>,
+    smoothing: f64,
+    lse: &[T::Acc],
+    g: &[T::Acc],
+    gx: &mut [T],
+    gq: Option<&mut [T]>,
 ) {
     let n = d.classes;
-    if n == 0 || x.len() != d.positions() * n || q.len() != x.len() || gx.len() != x.len() || lse.len() != d.positions() {
+    if n == 0 || x.len() != d.positions() * n || q.len() != x.len() || gx.len() != x.len() || lse.len() != d.positions()
+    {
         return;
     }
     if (g.len() != 1 && g.len() != lse.len()) || gq.as_ref().is_some_and(|q| q.len() != x.len()) {
@@ -264,20 +305,23 @@ pub fn cross_entropy_probs_backward<T: Row>(
             let gi = g[if g.len() == 1 { 0 } else { pos }];
             let wq = |c: usize| weight.map_or(T::Acc::ONE, |w| w[c]) * mix(q[base + c * d.inner + j].to_acc());
             let total = (0..n).fold(T::Acc::ZERO, |s, c| s + wq(c));
-            dispatch(#[inline(always)] || {
-                for c in 0..n {
-                    let at = base + c * d.inner + j;
-                    let v = x[at].to_acc() - lse[pos];
-                    // SAFETY: columns are disjoint; at < x.len() == gx.len() == gq.len().
-                    unsafe {
-                        *out.get().add(at) = T::from_acc(gi * (v.exp_low() * total - wq(c)));
-                        if let Some(p) = out_q {
-                            let wc = weight.map_or(T::Acc::ONE, |w| w[c]);
-                            *p.get().add(at) = T::from_acc(-(gi * keep * wc * v));
+            dispatch(
+                #[inline(always)]
+                || {
+                    for c in 0..n {
+                        let at = base + c * d.inner + j;
+                        let v = x[at].to_acc() - lse[pos];
+                        // SAFETY: columns are disjoint; at < x.len() == gx.len() == gq.len().
+                        unsafe {
+                            *out.get().add(at) = T::from_acc(gi * (v.exp_low() * total - wq(c)));
+                            if let Some(p) = out_q {
+                                let wc = weight.map_or(T::Acc::ONE, |w| w[c]);
+                                *p.get().add(at) = T::from_acc(-(gi * keep * wc * v));
+                            }
                         }
                     }
-                }
-            });
+                },
+            );
         }
     });
 }
@@ -310,8 +354,7 @@ mod tests {
         let xd: Vec<f64> = x.iter().map(|v| v.to_f64()).collect();
         let w: Vec<f64> = noise(n, 2).iter().map(|v| if weighted { v.abs() + 0.25 } else { 1.0 }).collect();
         let wa: Vec<T::Acc> = w.iter().map(|v| T::Acc::from_f64(*v)).collect();
-        let target: Vec<i64> =
-            (0..d.positions()).map(|i| if i % 5 == 3 { -100 } else { (i * 7 % n) as i64 }).collect();
+        let target: Vec<i64> = (0..d.positions()).map(|i| if i % 5 == 3 { -100 } else { (i * 7 % n) as i64 }).collect();
         let g: Vec<T::Acc> = noise(d.positions(), 4).iter().map(|v| T::Acc::from_f64(*v)).collect();
         let gd: Vec<f64> = g.iter().map(|v| v.to_f64()).collect();
         // Indices as probabilities: (1-eps) w_t on the target plus eps/n w_c; weights enter per class either way.

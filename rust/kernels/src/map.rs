@@ -43,7 +43,8 @@ pub fn map<const N: usize>(ops: [&Raw; N], dtypes: [DType; N], run: Run<'_, N>) 
         return Ok(());
     }
     if let Some(mode) = linear(&ops, &dtypes) {
-        let job = Linear { ptr: ops.map(|o| SendPtr(o.ptr::<u8>())), mem: ops.map(|o| o.dtype()), lane: dtypes, mode, run };
+        let job =
+            Linear { ptr: ops.map(|o| SendPtr(o.ptr::<u8>())), mem: ops.map(|o| o.dtype()), lane: dtypes, mode, run };
         if n <= GRAIN {
             job.chunk(0, n);
         } else {

@@ -54,7 +54,16 @@ pub struct Scratch<T> {
 /// # Safety
 /// `a`, `b` and `c` reach only valid elements for these sizes; `c` overlaps neither and nobody else uses it meanwhile.
 pub unsafe fn gemm<T: Real>(
-    s: &mut Scratch<T>, m: usize, n: usize, k: usize, alpha: T, a: Mat<T>, b: Mat<T>, add: bool, c: *mut T, ldc: usize,
+    s: &mut Scratch<T>,
+    m: usize,
+    n: usize,
+    k: usize,
+    alpha: T,
+    a: Mat<T>,
+    b: Mat<T>,
+    add: bool,
+    c: *mut T,
+    ldc: usize,
 ) {
     if m == 0 || n == 0 {
         return;
@@ -90,7 +99,10 @@ pub unsafe fn gemm<T: Real>(
             for p in 0..panels_a {
                 let rows = MR.min(m - p * MR);
                 let (pa, pb) = (&s.a[p * MR * kc..][..MR * kc], &s.b[..NR * kc]);
-                let t = dispatch(#[inline(always)] || tile(pa, pb));
+                let t = dispatch(
+                    #[inline(always)]
+                    || tile(pa, pb),
+                );
                 for i in 0..rows {
                     // SAFETY: row p*MR + i < m and columns j0..j0+cols <= n of `c`.
                     let dst = unsafe { std::slice::from_raw_parts_mut(c.add((p * MR + i) * ldc + j0), cols) };

@@ -73,6 +73,7 @@ functions!(
 );
 
 #[cfg(test)]
+#[rustfmt::skip]
 mod reference;
 #[cfg(test)]
 mod tests;

@@ -26,8 +26,15 @@ fn row_stats<T: Row>(x: &[T], eps: T::Acc, rms: bool) -> (T::Acc, T::Acc) {
 /// `y = (x - mean) * rstd * w + b` over rows of `n`; `mean` and `rstd` receive one value a row. With `rms` the mean
 /// is not subtracted.
 pub fn layer_norm<T: Row>(
-    x: &[T], w: Option<&[T]>, b: Option<&[T]>, y: &mut [T], mean: &mut [T::Acc], rstd: &mut [T::Acc], n: usize,
-    eps: f64, rms: bool,
+    x: &[T],
+    w: Option<&[T]>,
+    b: Option<&[T]>,
+    y: &mut [T],
+    mean: &mut [T::Acc],
+    rstd: &mut [T::Acc],
+    n: usize,
+    eps: f64,
+    rms: bool,
 ) {
     if n == 0 || x.len() != y.len() || x.len() != mean.len() * n || rstd.len() != mean.len() {
         return;
@@ -39,25 +46,36 @@ pub fn layer_norm<T: Row>(
         for (i, y) in y.chunks_exact_mut(n).enumerate() {
             let row = start / n + i;
             let x = &x[row * n..][..n];
-            dispatch(#[inline(always)] || {
-                let (m, r) = row_stats(x, eps, rms);
-                for (((y, x), w), b) in y.iter_mut().zip(x).zip(&w).zip(&b) {
-                    *y = T::from_acc(((x.to_acc() - m) * r).mul_add(*w, *b));
-                }
-                // SAFETY: each row is visited once and row < mean.len() == rstd.len().
-                unsafe {
-                    *pm.get().add(row) = m;
-                    *pr.get().add(row) = r;
-                }
-            });
+            dispatch(
+                #[inline(always)]
+                || {
+                    let (m, r) = row_stats(x, eps, rms);
+                    for (((y, x), w), b) in y.iter_mut().zip(x).zip(&w).zip(&b) {
+                        *y = T::from_acc(((x.to_acc() - m) * r).mul_add(*w, *b));
+                    }
+                    // SAFETY: each row is visited once and row < mean.len() == rstd.len().
+                    unsafe {
+                        *pm.get().add(row) = m;
+                        *pr.get().add(row) = r;
+                    }
+                },
+            );
         }
     });
 }
 
 /// Gradients of [`layer_norm`]: of `x` into `gx`, of the weight and bias into `gw` and `gb` (each `n` long, set).
 pub fn layer_norm_backward<T: Row>(
-    g: &[T], x: &[T], w: Option<&[T]>, mean: &[T::Acc], rstd: &[T::Acc], gx: Option<&mut [T]>,
-    gw: Option<&mut [T::Acc]>, gb: Option<&mut [T::Acc]>, n: usize, rms: bool,
+    g: &[T],
+    x: &[T],
+    w: Option<&[T]>,
+    mean: &[T::Acc],
+    rstd: &[T::Acc],
+    gx: Option<&mut [T]>,
+    gw: Option<&mut [T::Acc]>,
+    gb: Option<&mut [T::Acc]>,
+    n: usize,
+    rms: bool,
 ) {
     let rows = mean.len();
     if n == 0 || g.len() != rows * n || x.len() != g.len() || rstd.len() != rows {
@@ -75,25 +93,34 @@ pub fn layer_norm_backward<T: Row>(
         // SAFETY: part p of each buffer belongs to this chunk alone; an unwanted buffer is not touched (length 0).
         let (sw, sb) = unsafe {
             (
-                std::slice::from_raw_parts_mut(if want[0] { pw.get().add(p * n) } else { pw.get() }, n * usize::from(want[0])),
-                std::slice::from_raw_parts_mut(if want[1] { pb.get().add(p * n) } else { pb.get() }, n * usize::from(want[1])),
+                std::slice::from_raw_parts_mut(
+                    if want[0] { pw.get().add(p * n) } else { pw.get() },
+                    n * usize::from(want[0]),
+                ),
+                std::slice::from_raw_parts_mut(
+                    if want[1] { pb.get().add(p * n) } else { pb.get() },
+                    n * usize::from(want[1]),
+                ),
             )
         };
         for row in p * rows / parts..(p + 1) * rows / parts {
             let (g, x, m, r) = (&g[row * n..][..n], &x[row * n..][..n], mean[row], rstd[row]);
-            dispatch(#[inline(always)] || {
-                if let Some(px) = px {
-                    // SAFETY: each row is visited once; gx has rows * n elements (checked by the length of x).
-                    let gx = unsafe { std::slice::from_raw_parts_mut(px.get().add(row * n), n) };
-                    row_gradient(g, x, &w, m, r, inv, gx, rms);
-                }
-                for ((s, g), x) in sw.iter_mut().zip(g).zip(x) {
-                    *s = g.to_acc().mul_add((x.to_acc() - m) * r, *s);
-                }
-                for (s, g) in sb.iter_mut().zip(g) {
-                    *s += g.to_acc();
-                }
-            });
+            dispatch(
+                #[inline(always)]
+                || {
+                    if let Some(px) = px {
+                        // SAFETY: each row is visited once; gx has rows * n elements (checked by the length of x).
+                        let gx = unsafe { std::slice::from_raw_parts_mut(px.get().add(row * n), n) };
+                        row_gradient(g, x, &w, m, r, inv, gx, rms);
+                    }
+                    for ((s, g), x) in sw.iter_mut().zip(g).zip(x) {
+                        *s = g.to_acc().mul_add((x.to_acc() - m) * r, *s);
+                    }
+                    for (s, g) in sb.iter_mut().zip(g) {
+                        *s += g.to_acc();
+                    }
+                },
+            );
         }
     });
     for (dst, part) in [(gw, part_w), (gb, part_b)] {
@@ -115,7 +142,14 @@ pub(crate) fn add_parts<A: Real>(parts: &[A], dst: &mut [A]) {
 
 #[inline(always)]
 fn row_gradient<T: Row>(
-    g: &[T], x: &[T], w: &[T::Acc], mean: T::Acc, rstd: T::Acc, inv: T::Acc, gx: &mut [T], rms: bool,
+    g: &[T],
+    x: &[T],
+    w: &[T::Acc],
+    mean: T::Acc,
+    rstd: T::Acc,
+    inv: T::Acc,
+    gx: &mut [T],
+    rms: bool,
 ) {
     let n = g.len();
     let cut = n - n % 16;
@@ -166,12 +200,20 @@ impl Ncs {
 /// Group norm: rows are `channels / groups * space` elements, scale and shift per channel.
 /// `mean` and `rstd` receive `batch * groups` values.
 pub fn group_norm<T: Row>(
-    x: &[T], w: Option<&[T]>, b: Option<&[T]>, y: &mut [T], mean: &mut [T::Acc], rstd: &mut [T::Acc], d: Ncs,
-    groups: usize, eps: f64,
+    x: &[T],
+    w: Option<&[T]>,
+    b: Option<&[T]>,
+    y: &mut [T],
+    mean: &mut [T::Acc],
+    rstd: &mut [T::Acc],
+    d: Ncs,
+    groups: usize,
+    eps: f64,
 ) {
     let cg = d.c / groups.max(1);
     let row = cg * d.s;
-    if row == 0 || x.len() != d.numel() || y.len() != x.len() || mean.len() != d.n * groups || rstd.len() != mean.len() {
+    if row == 0 || x.len() != d.numel() || y.len() != x.len() || mean.len() != d.n * groups || rstd.len() != mean.len()
+    {
         return;
     }
     let (w, b) = (widen(w, d.c, T::Acc::ONE), widen(b, d.c, T::Acc::ZERO));
@@ -181,33 +223,45 @@ pub fn group_norm<T: Row>(
         for (i, y) in y.chunks_exact_mut(row).enumerate() {
             let r = start / row + i;
             let x = &x[r * row..][..row];
-            dispatch(#[inline(always)] || {
-                let (m, rs) = row_stats(x, eps, false);
-                for k in 0..cg {
-                    let c = r % groups * cg + k;
-                    let a = rs * w[c];
-                    for (y, x) in y[k * d.s..][..d.s].iter_mut().zip(&x[k * d.s..][..d.s]) {
-                        *y = T::from_acc((x.to_acc() - m).mul_add(a, b[c]));
+            dispatch(
+                #[inline(always)]
+                || {
+                    let (m, rs) = row_stats(x, eps, false);
+                    for k in 0..cg {
+                        let c = r % groups * cg + k;
+                        let a = rs * w[c];
+                        for (y, x) in y[k * d.s..][..d.s].iter_mut().zip(&x[k * d.s..][..d.s]) {
+                            *y = T::from_acc((x.to_acc() - m).mul_add(a, b[c]));
+                        }
                     }
-                }
-                // SAFETY: each row is visited once and r < mean.len() == rstd.len().
-                unsafe {
-                    *pm.get().add(r) = m;
-                    *pr.get().add(r) = rs;
-                }
-            });
+                    // SAFETY: each row is visited once and r < mean.len() == rstd.len().
+                    unsafe {
+                        *pm.get().add(r) = m;
+                        *pr.get().add(r) = rs;
+                    }
+                },
+            );
         }
     });
 }
 
 /// Gradients of [`group_norm`]; `gw` and `gb` have one element a channel and are set.
 pub fn group_norm_backward<T: Row>(
-    g: &[T], x: &[T], w: Option<&[T]>, mean: &[T::Acc], rstd: &[T::Acc], gx: Option<&mut [T]>,
-    gw: Option<&mut [T::Acc]>, gb: Option<&mut [T::Acc]>, d: Ncs, groups: usize,
+    g: &[T],
+    x: &[T],
+    w: Option<&[T]>,
+    mean: &[T::Acc],
+    rstd: &[T::Acc],
+    gx: Option<&mut [T]>,
+    gw: Option<&mut [T::Acc]>,
+    gb: Option<&mut [T::Acc]>,
+    d: Ncs,
+    groups: usize,
 ) {
     let cg = d.c / groups.max(1);
     let row = cg * d.s;
-    if row == 0 || g.len() != d.numel() || x.len() != g.len() || mean.len() != d.n * groups || rstd.len() != mean.len() {
+    if row == 0 || g.len() != d.numel() || x.len() != g.len() || mean.len() != d.n * groups || rstd.len() != mean.len()
+    {
         return;
     }
     let w = widen(w, d.c, T::Acc::ONE);
@@ -221,33 +275,39 @@ pub fn group_norm_backward<T: Row>(
             let (g, x, m, rs) = (&g[r * row..][..row], &x[r * row..][..row], mean[r], rstd[r]);
             // SAFETY: row r owns channels r*cg.. of both sums; each row is visited once.
             let (sg, sx) = unsafe {
-                (std::slice::from_raw_parts_mut(pg.get().add(r * cg), cg), std::slice::from_raw_parts_mut(pxh.get().add(r * cg), cg))
+                (
+                    std::slice::from_raw_parts_mut(pg.get().add(r * cg), cg),
+                    std::slice::from_raw_parts_mut(pxh.get().add(r * cg), cg),
+                )
             };
-            dispatch(#[inline(always)] || {
-                let (mut c1, mut c2) = (T::Acc::ZERO, T::Acc::ZERO);
-                for k in 0..cg {
-                    let (u, v) = sum2x2(&g[k * d.s..][..d.s], &x[k * d.s..][..d.s], |g, x| {
-                        let g = g.to_acc();
-                        (g, g * ((x.to_acc() - m) * rs))
-                    });
-                    (sg[k], sx[k]) = (u, v);
-                    let w = w[r % groups * cg + k];
-                    c1 += w * u;
-                    c2 += w * v;
-                }
-                let (c1, c2) = (c1 * inv, c2 * inv);
-                if let Some(px) = px {
-                    // SAFETY: as above; gx has as many elements as x.
-                    let gx = unsafe { std::slice::from_raw_parts_mut(px.get().add(r * row), row) };
+            dispatch(
+                #[inline(always)]
+                || {
+                    let (mut c1, mut c2) = (T::Acc::ZERO, T::Acc::ZERO);
                     for k in 0..cg {
+                        let (u, v) = sum2x2(&g[k * d.s..][..d.s], &x[k * d.s..][..d.s], |g, x| {
+                            let g = g.to_acc();
+                            (g, g * ((x.to_acc() - m) * rs))
+                        });
+                        (sg[k], sx[k]) = (u, v);
                         let w = w[r % groups * cg + k];
-                        let at = k * d.s;
-                        for ((o, g), x) in gx[at..][..d.s].iter_mut().zip(&g[at..][..d.s]).zip(&x[at..][..d.s]) {
-                            *o = T::from_acc(rs * (w * g.to_acc() - c1 - (x.to_acc() - m) * rs * c2));
+                        c1 += w * u;
+                        c2 += w * v;
+                    }
+                    let (c1, c2) = (c1 * inv, c2 * inv);
+                    if let Some(px) = px {
+                        // SAFETY: as above; gx has as many elements as x.
+                        let gx = unsafe { std::slice::from_raw_parts_mut(px.get().add(r * row), row) };
+                        for k in 0..cg {
+                            let w = w[r % groups * cg + k];
+                            let at = k * d.s;
+                            for ((o, g), x) in gx[at..][..d.s].iter_mut().zip(&g[at..][..d.s]).zip(&x[at..][..d.s]) {
+                                *o = T::from_acc(rs * (w * g.to_acc() - c1 - (x.to_acc() - m) * rs * c2));
+                            }
                         }
                     }
-                }
-            });
+                },
+            );
         }
     });
     if let Some(gw) = gw {

@@ -59,14 +59,21 @@ pub fn channel_stats<T: Row>(x: &[T], d: Ncs, mean: &mut [T::Acc], var: &mut [T:
             let mut all = (T::Acc::ZERO, T::Acc::ZERO, T::Acc::ZERO);
             for i in 0..d.n {
                 for piece in x[(i * d.c + c) * d.s..][..d.s].chunks(PIECE) {
-                    let one = dispatch(#[inline(always)] || {
-                        let n = T::Acc::of(piece.len());
-                        let m = sum1(piece, |v| v.to_acc()) / n;
-                        (n, m, sum1(piece, |v| {
-                            let e = v.to_acc() - m;
-                            e * e
-                        }))
-                    });
+                    let one = dispatch(
+                        #[inline(always)]
+                        || {
+                            let n = T::Acc::of(piece.len());
+                            let m = sum1(piece, |v| v.to_acc()) / n;
+                            (
+                                n,
+                                m,
+                                sum1(piece, |v| {
+                                    let e = v.to_acc() - m;
+                                    e * e
+                                }),
+                            )
+                        },
+                    );
                     all = join(all, one);
                 }
             }
@@ -80,14 +87,23 @@ fn columns(d: Ncs, f: impl Fn(usize, usize) + Sync) {
     parallel::for_range(d.c.div_ceil(COLS), rows_per_chunk(d.n * COLS), |r| {
         for b in r {
             let w = COLS.min(d.c - b * COLS);
-            dispatch(#[inline(always)] || f(b * COLS, w));
+            dispatch(
+                #[inline(always)]
+                || f(b * COLS, w),
+            );
         }
     });
 }
 
 /// `y = (x - mean) * rstd * w + b` per channel.
 pub fn channel_normalize<T: Row>(
-    x: &[T], mean: &[T::Acc], rstd: &[T::Acc], w: Option<&[T]>, b: Option<&[T]>, y: &mut [T], d: Ncs,
+    x: &[T],
+    mean: &[T::Acc],
+    rstd: &[T::Acc],
+    w: Option<&[T]>,
+    b: Option<&[T]>,
+    y: &mut [T],
+    d: Ncs,
 ) {
     if x.is_empty() || x.len() != d.numel() || y.len() != x.len() || mean.len() != d.c || rstd.len() != d.c {
         return;
@@ -98,11 +114,14 @@ pub fn channel_normalize<T: Row>(
         parallel::for_slices(y, rows_per_chunk(d.c) * d.c, |start, y| {
             for (i, y) in y.chunks_exact_mut(d.c).enumerate() {
                 let x = &x[start + i * d.c..][..d.c];
-                dispatch(#[inline(always)] || {
-                    for ((((y, x), m), a), b) in y.iter_mut().zip(x).zip(mean).zip(&scale).zip(&b) {
-                        *y = T::from_acc((x.to_acc() - *m).mul_add(*a, *b));
-                    }
-                });
+                dispatch(
+                    #[inline(always)]
+                    || {
+                        for ((((y, x), m), a), b) in y.iter_mut().zip(x).zip(mean).zip(&scale).zip(&b) {
+                            *y = T::from_acc((x.to_acc() - *m).mul_add(*a, *b));
+                        }
+                    },
+                );
             }
         });
         return;
@@ -112,18 +131,27 @@ pub fn channel_normalize<T: Row>(
             let row = start / d.s + i;
             let (x, c) = (&x[row * d.s..][..d.s], row % d.c);
             let (m, a, b) = (mean[c], scale[c], b[c]);
-            dispatch(#[inline(always)] || {
-                for (y, x) in y.iter_mut().zip(x) {
-                    *y = T::from_acc((x.to_acc() - m).mul_add(a, b));
-                }
-            });
+            dispatch(
+                #[inline(always)]
+                || {
+                    for (y, x) in y.iter_mut().zip(x) {
+                        *y = T::from_acc((x.to_acc() - m).mul_add(a, b));
+                    }
+                },
+            );
         }
     });
 }
 
 /// Per channel: sum of `g` (the bias's gradient) and of `g * xhat` (the weight's).
 pub fn channel_sums<T: Row>(
-    g: &[T], x: &[T], mean: &[T::Acc], rstd: &[T::Acc], d: Ncs, sum_g: &mut [T::Acc], sum_gx: &mut [T::Acc],
+    g: &[T],
+    x: &[T],
+    mean: &[T::Acc],
+    rstd: &[T::Acc],
+    d: Ncs,
+    sum_g: &mut [T::Acc],
+    sum_gx: &mut [T::Acc],
 ) {
     if x.len() != d.numel() || g.len() != x.len() || mean.len() != d.c || rstd.len() != d.c {
         return;
@@ -145,9 +173,7 @@ pub fn channel_sums<T: Row>(
             let m = &mean[c0..][..w];
             for i in 0..d.n {
                 let at = i * d.c + c0;
-                for ((((a, b), m), g), x) in
-                    a.iter_mut().zip(&mut b).zip(m).zip(&g[at..][..w]).zip(&x[at..][..w])
-                {
+                for ((((a, b), m), g), x) in a.iter_mut().zip(&mut b).zip(m).zip(&g[at..][..w]).zip(&x[at..][..w]) {
                     let g = g.to_acc();
                     *a += g;
                     *b = g.mul_add(x.to_acc() - *m, *b);
@@ -166,12 +192,15 @@ pub fn channel_sums<T: Row>(
             for i in 0..d.n {
                 let at = (i * d.c + c) * d.s;
                 for (g, x) in g[at..][..d.s].chunks(PIECE).zip(x[at..][..d.s].chunks(PIECE)) {
-                    let (u, v) = dispatch(#[inline(always)] || {
-                        sum2x2(g, x, |g, x| {
-                            let g = g.to_acc();
-                            (g, g * (x.to_acc() - m))
-                        })
-                    });
+                    let (u, v) = dispatch(
+                        #[inline(always)]
+                        || {
+                            sum2x2(g, x, |g, x| {
+                                let g = g.to_acc();
+                                (g, g * (x.to_acc() - m))
+                            })
+                        },
+                    );
                     a += u;
                     b += v;
                 }
@@ -184,8 +213,14 @@ pub fn channel_sums<T: Row>(
 /// Gradient of the input. In training (`sums` given: those of [`channel_sums`]) the statistics depend on `x`;
 /// in evaluation they are constants.
 pub fn channel_backward<T: Row>(
-    g: &[T], x: &[T], mean: &[T::Acc], rstd: &[T::Acc], w: Option<&[T]>, sums: Option<(&[T::Acc], &[T::Acc])>,
-    gx: &mut [T], d: Ncs,
+    g: &[T],
+    x: &[T],
+    mean: &[T::Acc],
+    rstd: &[T::Acc],
+    w: Option<&[T]>,
+    sums: Option<(&[T::Acc], &[T::Acc])>,
+    gx: &mut [T],
+    d: Ncs,
 ) {
     if gx.is_empty() || x.len() != d.numel() || g.len() != x.len() || gx.len() != x.len() || mean.len() != d.c {
         return;
@@ -205,11 +240,14 @@ pub fn channel_backward<T: Row>(
             for (i, gx) in gx.chunks_exact_mut(d.c).enumerate() {
                 let (g, x) = (&g[start + i * d.c..][..d.c], &x[start + i * d.c..][..d.c]);
                 let (a, k1, k2, m) = (&a[..d.c], &k1[..d.c], &k2[..d.c], &mean[..d.c]);
-                dispatch(#[inline(always)] || {
-                    for j in 0..d.c {
-                        gx[j] = T::from_acc(a[j] * (g[j].to_acc() - k1[j] - (x[j].to_acc() - m[j]) * k2[j]));
-                    }
-                });
+                dispatch(
+                    #[inline(always)]
+                    || {
+                        for j in 0..d.c {
+                            gx[j] = T::from_acc(a[j] * (g[j].to_acc() - k1[j] - (x[j].to_acc() - m[j]) * k2[j]));
+                        }
+                    },
+                );
             }
         });
         return;
@@ -220,11 +258,14 @@ pub fn channel_backward<T: Row>(
             let c = row % d.c;
             let (g, x) = (&g[row * d.s..][..d.s], &x[row * d.s..][..d.s]);
             let (a, k1, k2, m) = (a[c], k1[c], k2[c], mean[c]);
-            dispatch(#[inline(always)] || {
-                for ((o, g), x) in gx.iter_mut().zip(g).zip(x) {
-                    *o = T::from_acc(a * (g.to_acc() - k1 - (x.to_acc() - m) * k2));
-                }
-            });
+            dispatch(
+                #[inline(always)]
+                || {
+                    for ((o, g), x) in gx.iter_mut().zip(g).zip(x) {
+                        *o = T::from_acc(a * (g.to_acc() - k1 - (x.to_acc() - m) * k2));
+                    }
+                },
+            );
         }
     });
 }

@@ -38,7 +38,9 @@ impl<'a, T: Element> Job<'a, T> {
             r.slice::<T>()?;
             if r.numel() != n {
                 return Err(runtime_error!(
-                    "optimizer: a parameter of shape {:?} has a gradient or state of shape {:?}", p.shape(), r.shape()
+                    "optimizer: a parameter of shape {:?} has a gradient or state of shape {:?}",
+                    p.shape(),
+                    r.shape()
                 ));
             }
             let start = r.ptr::<T>() as usize;
@@ -46,7 +48,9 @@ impl<'a, T: Element> Job<'a, T> {
                 let other = o.ptr::<T>() as usize;
                 let bytes = n * size_of::<T>();
                 if start < other + bytes && other < start + bytes {
-                    return Err(Error::Runtime("optimizer: a parameter shares memory with its gradient or state".into()));
+                    return Err(Error::Runtime(
+                        "optimizer: a parameter shares memory with its gradient or state".into(),
+                    ));
                 }
             }
         }
@@ -88,7 +92,11 @@ fn each<T: Element>(jobs: &[Job<'_, T>], f: impl Fn(Chunk<'_, T>) + Sync) {
             // SAFETY: `Job::new` checked lengths and that nothing overlaps; pieces are disjoint.
             let chunk = unsafe {
                 let s = |k: usize| -> &mut [T] {
-                    if j.state[k].is_null() { &mut [] } else { std::slice::from_raw_parts_mut(j.state[k].add(start), len) }
+                    if j.state[k].is_null() {
+                        &mut []
+                    } else {
+                        std::slice::from_raw_parts_mut(j.state[k].add(start), len)
+                    }
                 };
                 Chunk {
                     p: std::slice::from_raw_parts_mut(j.p.add(start), len),
@@ -129,23 +137,26 @@ pub fn sgd<T: Row>(jobs: &[Job<'_, T>], h: Sgd) {
         let n = k.p.len();
         let (p, g) = (&mut k.p[..n], &k.g[..n]);
         let [buf, ..] = k.s;
-        dispatch(#[inline(always)] || {
-            if h.momentum == 0.0 || buf.len() != n {
-                for (p, g) in p.iter_mut().zip(g) {
-                    let x = p.to_acc();
-                    *p = T::from_acc(decayed(x, sign * g.to_acc(), wd, h.weight_decay != 0.0).mul_add(lr, x));
+        dispatch(
+            #[inline(always)]
+            || {
+                if h.momentum == 0.0 || buf.len() != n {
+                    for (p, g) in p.iter_mut().zip(g) {
+                        let x = p.to_acc();
+                        *p = T::from_acc(decayed(x, sign * g.to_acc(), wd, h.weight_decay != 0.0).mul_add(lr, x));
+                    }
+                    return;
                 }
-                return;
-            }
-            for ((p, g), b) in p.iter_mut().zip(g).zip(buf) {
-                let x = p.to_acc();
-                let g = decayed(x, sign * g.to_acc(), wd, h.weight_decay != 0.0);
-                let m = if k.fresh { g } else { g.mul_add(keep, b.to_acc() * mom) };
-                *b = T::from_acc(m);
-                let g = if h.nesterov { m.mul_add(mom, g) } else { m };
-                *p = T::from_acc(g.mul_add(lr, x));
-            }
-        });
+                for ((p, g), b) in p.iter_mut().zip(g).zip(buf) {
+                    let x = p.to_acc();
+                    let g = decayed(x, sign * g.to_acc(), wd, h.weight_decay != 0.0);
+                    let m = if k.fresh { g } else { g.mul_add(keep, b.to_acc() * mom) };
+                    *b = T::from_acc(m);
+                    let g = if h.nesterov { m.mul_add(mom, g) } else { m };
+                    *p = T::from_acc(g.mul_add(lr, x));
+                }
+            },
+        );
     });
 }
 
@@ -185,31 +196,34 @@ pub fn adam<T: Row>(jobs: &[Job<'_, T>], h: Adam) {
             return;
         }
         let (p, g, m, v) = (&mut k.p[..n], &k.g[..n], &mut m[..n], &mut v[..n]);
-        dispatch(#[inline(always)] || {
-            for i in 0..n {
-                let mut x = p[i].to_acc();
-                let mut gi = sign * g[i].to_acc();
-                if h.weight_decay != 0.0 {
-                    if h.decoupled {
-                        x *= shrink;
-                    } else {
-                        gi = x.mul_add(wd, gi);
+        dispatch(
+            #[inline(always)]
+            || {
+                for i in 0..n {
+                    let mut x = p[i].to_acc();
+                    let mut gi = sign * g[i].to_acc();
+                    if h.weight_decay != 0.0 {
+                        if h.decoupled {
+                            x *= shrink;
+                        } else {
+                            gi = x.mul_add(wd, gi);
+                        }
                     }
+                    let mi = lerp(m[i].to_acc(), gi, w1, near);
+                    let vi = (w2 * gi).mul_add(gi, v[i].to_acc() * b2);
+                    m[i] = T::from_acc(mi);
+                    v[i] = T::from_acc(vi);
+                    let mut s = vi;
+                    if h.amsgrad {
+                        let t = top[i].to_acc();
+                        s = if t > vi { t } else { vi };
+                        top[i] = T::from_acc(s);
+                    }
+                    let denom = s.sqrt() / root + eps;
+                    p[i] = T::from_acc(x + step_size * mi / denom);
                 }
-                let mi = lerp(m[i].to_acc(), gi, w1, near);
-                let vi = (w2 * gi).mul_add(gi, v[i].to_acc() * b2);
-                m[i] = T::from_acc(mi);
-                v[i] = T::from_acc(vi);
-                let mut s = vi;
-                if h.amsgrad {
-                    let t = top[i].to_acc();
-                    s = if t > vi { t } else { vi };
-                    top[i] = T::from_acc(s);
-                }
-                let denom = s.sqrt() / root + eps;
-                p[i] = T::from_acc(x + step_size * mi / denom);
-            }
-        });
+            },
+        );
     });
 }
 
@@ -239,31 +253,34 @@ pub fn rmsprop<T: Row>(jobs: &[Job<'_, T>], h: RmsProp) {
             return;
         }
         let (p, g, sq) = (&mut k.p[..n], &k.g[..n], &mut sq[..n]);
-        dispatch(#[inline(always)] || {
-            for i in 0..n {
-                let x = p[i].to_acc();
-                let mut gi = sign * g[i].to_acc();
-                if h.weight_decay != 0.0 {
-                    gi = x.mul_add(wd, gi);
+        dispatch(
+            #[inline(always)]
+            || {
+                for i in 0..n {
+                    let x = p[i].to_acc();
+                    let mut gi = sign * g[i].to_acc();
+                    if h.weight_decay != 0.0 {
+                        gi = x.mul_add(wd, gi);
+                    }
+                    let s = (w * gi).mul_add(gi, sq[i].to_acc() * alpha);
+                    sq[i] = T::from_acc(s);
+                    let mut avg = s;
+                    if h.centered {
+                        let m = lerp(mean[i].to_acc(), gi, w, near);
+                        mean[i] = T::from_acc(m);
+                        avg = (-m).mul_add(m, s);
+                    }
+                    let avg = avg.sqrt() + eps;
+                    if h.momentum > 0.0 {
+                        let b = buf[i].to_acc() * mom + gi / avg;
+                        buf[i] = T::from_acc(b);
+                        p[i] = T::from_acc(b.mul_add(lr, x));
+                    } else {
+                        p[i] = T::from_acc(x + lr * gi / avg);
+                    }
                 }
-                let s = (w * gi).mul_add(gi, sq[i].to_acc() * alpha);
-                sq[i] = T::from_acc(s);
-                let mut avg = s;
-                if h.centered {
-                    let m = lerp(mean[i].to_acc(), gi, w, near);
-                    mean[i] = T::from_acc(m);
-                    avg = (-m).mul_add(m, s);
-                }
-                let avg = avg.sqrt() + eps;
-                if h.momentum > 0.0 {
-                    let b = buf[i].to_acc() * mom + gi / avg;
-                    buf[i] = T::from_acc(b);
-                    p[i] = T::from_acc(b.mul_add(lr, x));
-                } else {
-                    p[i] = T::from_acc(x + lr * gi / avg);
-                }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -290,18 +307,21 @@ pub fn adagrad<T: Row>(jobs: &[Job<'_, T>], h: Adagrad) {
             return;
         }
         let (p, g, sum) = (&mut k.p[..n], &k.g[..n], &mut sum[..n]);
-        dispatch(#[inline(always)] || {
-            for i in 0..n {
-                let x = p[i].to_acc();
-                let mut gi = sign * g[i].to_acc();
-                if h.weight_decay != 0.0 {
-                    gi = x.mul_add(wd, gi);
+        dispatch(
+            #[inline(always)]
+            || {
+                for i in 0..n {
+                    let x = p[i].to_acc();
+                    let mut gi = sign * g[i].to_acc();
+                    if h.weight_decay != 0.0 {
+                        gi = x.mul_add(wd, gi);
+                    }
+                    let s = gi.mul_add(gi, sum[i].to_acc());
+                    sum[i] = T::from_acc(s);
+                    p[i] = T::from_acc(x + lr * gi / (s.sqrt() + eps));
                 }
-                let s = gi.mul_add(gi, sum[i].to_acc());
-                sum[i] = T::from_acc(s);
-                p[i] = T::from_acc(x + lr * gi / (s.sqrt() + eps));
-            }
-        });
+            },
+        );
     });
 }
 
@@ -310,25 +330,29 @@ pub fn norm<T: Row>(x: &[T], p: f64) -> f64 {
     let mut parts = vec![0.0f64; x.len().div_ceil(CHUNK)];
     parallel::for_slices(&mut parts, 1, |i, out| {
         let x = &x[i * CHUNK..x.len().min((i + 1) * CHUNK)];
-        out[0] = dispatch(#[inline(always)] || {
-            if p == 2.0 {
-                sum1(x, |v| {
-                    let v = v.to_acc();
-                    v * v
-                }).to_f64()
-            } else if p == 1.0 {
-                sum1(x, |v| v.to_acc().abs()).to_f64()
-            } else if p.is_infinite() {
-                x.iter().fold(if p > 0.0 { 0.0 } else { f64::INFINITY }, |m, v| {
-                    let v = v.to_f64().abs();
-                    if v.is_nan() || (p > 0.0 && v > m) || (p < 0.0 && v < m) { v } else { m }
-                })
-            } else if p == 0.0 {
-                x.iter().filter(|v| v.is_true()).count() as f64
-            } else {
-                x.iter().map(|v| v.to_f64().abs().powf(p)).sum()
-            }
-        });
+        out[0] = dispatch(
+            #[inline(always)]
+            || {
+                if p == 2.0 {
+                    sum1(x, |v| {
+                        let v = v.to_acc();
+                        v * v
+                    })
+                    .to_f64()
+                } else if p == 1.0 {
+                    sum1(x, |v| v.to_acc().abs()).to_f64()
+                } else if p.is_infinite() {
+                    x.iter().fold(if p > 0.0 { 0.0 } else { f64::INFINITY }, |m, v| {
+                        let v = v.to_f64().abs();
+                        if v.is_nan() || (p > 0.0 && v > m) || (p < 0.0 && v < m) { v } else { m }
+                    })
+                } else if p == 0.0 {
+                    x.iter().filter(|v| v.is_true()).count() as f64
+                } else {
+                    x.iter().map(|v| v.to_f64().abs().powf(p)).sum()
+                }
+            },
+        );
     });
     combine_norms(&parts, p, true)
 }
@@ -362,7 +386,10 @@ pub fn combine_norms(parts: &[f64], p: f64, raw: bool) -> f64 {
 pub fn scale<T: Row>(x: &mut [T], factor: f64) {
     let f = T::Acc::from_f64(factor);
     parallel::for_slices(x, CHUNK, |_, x| {
-        dispatch(#[inline(always)] || x.iter_mut().for_each(|v| *v = T::from_acc(v.to_acc() * f)));
+        dispatch(
+            #[inline(always)]
+            || x.iter_mut().for_each(|v| *v = T::from_acc(v.to_acc() * f)),
+        );
     });
 }
 

@@ -43,7 +43,13 @@ fn sgd_follows_the_formula() {
         let naive = |p: f64, g: f64, s: &mut [f64; 3], step: f64| {
             let g = if maximize { -g } else { g } + wd * p;
             s[0] = if step == 1.0 { g } else { momentum * s[0] + (1.0 - dampening) * g };
-            let d = if momentum == 0.0 { g } else if nesterov { g + momentum * s[0] } else { s[0] };
+            let d = if momentum == 0.0 {
+                g
+            } else if nesterov {
+                g + momentum * s[0]
+            } else {
+                s[0]
+            };
             p - 0.1 * d
         };
         check::<f64>(40_000, 1e-13, |j| sgd(j, h), naive);
@@ -81,21 +87,31 @@ fn adam_follows_the_formula() {
 fn rmsprop_and_adagrad_follow_the_formulas() {
     for (momentum, centered) in [(0.0, false), (0.9, false), (0.5, true), (0.0, true)] {
         let h = RmsProp { lr: 0.01, alpha: 0.9, eps: 1e-3, weight_decay: 0.1, momentum, centered, maximize: false };
-        check::<f64>(33, 1e-11, |j| rmsprop(j, h), |p, g, s, _| {
-            let g = g + 0.1 * p;
-            s[0] = 0.9 * s[0] + 0.1 * g * g;
-            s[2] = 0.9 * s[2] + 0.1 * g;
-            let a = if centered { s[0] - s[2] * s[2] } else { s[0] };
-            s[1] = momentum * s[1] + g / (a.sqrt() + 1e-3);
-            p - 0.01 * if momentum > 0.0 { s[1] } else { g / (a.sqrt() + 1e-3) }
-        });
+        check::<f64>(
+            33,
+            1e-11,
+            |j| rmsprop(j, h),
+            |p, g, s, _| {
+                let g = g + 0.1 * p;
+                s[0] = 0.9 * s[0] + 0.1 * g * g;
+                s[2] = 0.9 * s[2] + 0.1 * g;
+                let a = if centered { s[0] - s[2] * s[2] } else { s[0] };
+                s[1] = momentum * s[1] + g / (a.sqrt() + 1e-3);
+                p - 0.01 * if momentum > 0.0 { s[1] } else { g / (a.sqrt() + 1e-3) }
+            },
+        );
     }
     let h = Adagrad { lr: 0.1, lr_decay: 0.2, eps: 1e-10, weight_decay: 0.1, maximize: false };
-    check::<f64>(33, 1e-12, |j| adagrad(j, h), |p, g, s, step| {
-        let g = g + 0.1 * p;
-        s[0] += g * g;
-        p - 0.1 / (1.0 + (step - 1.0) * 0.2) * g / (s[0].sqrt() + 1e-10)
-    });
+    check::<f64>(
+        33,
+        1e-12,
+        |j| adagrad(j, h),
+        |p, g, s, step| {
+            let g = g + 0.1 * p;
+            s[0] += g * g;
+            p - 0.1 / (1.0 + (step - 1.0) * 0.2) * g / (s[0].sqrt() + 1e-10)
+        },
+    );
 }
 
 #[test]

@@ -68,7 +68,8 @@ impl Windows {
             input[lead + i] = size;
             axes[lead + i] = spans;
         }
-        let even = |spans: &[Span]| spans.iter().enumerate().all(|(i, s)| s.start == 2 * i && s.count == 2 && s.step == 1);
+        let even =
+            |spans: &[Span]| spans.iter().enumerate().all(|(i, s)| s.start == 2 * i && s.count == 2 && s.step == 1);
         let pairs = lead == 1 && even(&axes[1]) && even(&axes[2]);
         Windows { axes, input, pairs }
     }
@@ -110,7 +111,13 @@ impl Windows {
     fn planes(&self, input: &Raw, output: &Raw) -> Result<usize> {
         let (ip, op) = (self.in_plane(), self.out_plane());
         let (ni, no) = (input.numel(), output.numel());
-        let planes = if ip > 0 { ni / ip } else if op > 0 { no / op } else { 0 };
+        let planes = if ip > 0 {
+            ni / ip
+        } else if op > 0 {
+            no / op
+        } else {
+            0
+        };
         if planes * ip != ni || planes * op != no {
             return Err(runtime_error!("pooling of {:?} into {:?}", input.shape(), output.shape()));
         }

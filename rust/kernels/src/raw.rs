@@ -77,7 +77,9 @@ impl<'a> Raw<'a> {
         if !self.is_contiguous() {
             return Err(Error::Runtime(format!(
                 "this kernel needs contiguous memory, got shape {:?} with strides {:?} (row-major would be {:?})",
-                self.shape, self.strides, &layout::contiguous_strides(self.shape)[..]
+                self.shape,
+                self.strides,
+                &layout::contiguous_strides(self.shape)[..]
             )));
         }
         Ok(())

@@ -66,7 +66,11 @@ impl Layer<'_> {
         let mut at = 0;
         for (t, (&o, &s)) in self.offsets.iter().zip(self.sizes).enumerate() {
             if o != at || s > self.batch || (t > 0 && s > self.sizes[t - 1]) {
-                return Err(runtime_error!("rnn: step sizes {:?} of a batch of {} are not packed", self.sizes, self.batch));
+                return Err(runtime_error!(
+                    "rnn: step sizes {:?} of a batch of {} are not packed",
+                    self.sizes,
+                    self.batch
+                ));
             }
             at += s;
         }
@@ -108,7 +112,14 @@ fn panels<T: Math>(w: Mat<T>, n: usize, k: usize) -> Vec<T> {
 /// the last one (`c` for LSTM only, else empty); `out` receives the hidden states; `cells` `[rows, hidden]` receives
 /// the cell states (LSTM) or the recurrent part of the new gate (GRU), else it is empty.
 pub fn forward<T: Math>(
-    l: Layer<'_>, gates: &mut [T], w: &[T], bias: Option<&[T]>, h: &mut [T], c: &mut [T], out: &mut [T], place: Place,
+    l: Layer<'_>,
+    gates: &mut [T],
+    w: &[T],
+    bias: Option<&[T]>,
+    h: &mut [T],
+    c: &mut [T],
+    out: &mut [T],
+    place: Place,
     cells: &mut [T],
 ) -> Result<()> {
     let (n, g, rows) = (l.hidden, l.kind.gates(), l.rows());
@@ -142,7 +153,10 @@ pub fn forward<T: Math>(
         let (h, c) = unsafe {
             (
                 std::slice::from_raw_parts_mut(ph.get().add(r0 * n), nr * n),
-                std::slice::from_raw_parts_mut(if has_cell { pc.get().add(r0 * n) } else { pc.get() }, if has_cell { nr * n } else { 0 }),
+                std::slice::from_raw_parts_mut(
+                    if has_cell { pc.get().add(r0 * n) } else { pc.get() },
+                    if has_cell { nr * n } else { 0 },
+                ),
             )
         };
         let mut a = vec![T::ZERO; nr.div_ceil(MR) * MR * n];
@@ -169,7 +183,10 @@ pub fn forward<T: Math>(
                     ld: place.ld,
                 }
             };
-            dispatch(#[inline(always)] || step.run(&packed, per_gate, &bias, h, c, &mut a, active));
+            dispatch(
+                #[inline(always)]
+                || step.run(&packed, per_gate, &bias, h, c, &mut a, active),
+            );
         }
     });
     Ok(())
@@ -287,7 +304,8 @@ impl<T: Math> Step<'_, T> {
         h.copy_from_slice(&new[..w]);
         // SAFETY: the row's place in the result; this task alone writes it, and place.at + n <= place.ld.
         unsafe {
-            std::slice::from_raw_parts_mut(self.out.get().add(self.out_at + row * self.ld + u), w).copy_from_slice(&new[..w]);
+            std::slice::from_raw_parts_mut(self.out.get().add(self.out_at + row * self.ld + u), w)
+                .copy_from_slice(&new[..w]);
         }
     }
 }
@@ -311,8 +329,15 @@ pub struct Kept<'a, T> {
 /// gates; `drec` those of the recurrent part where they differ (GRU), else it is empty; `before` `[rows, hidden]`
 /// receives the hidden state each step began with. Weight gradients are products of these.
 pub fn backward<T: Math>(
-    l: Layer<'_>, k: Kept<'_, T>, grad_out: &[T], place: Place, dh: &mut [T], dc: &mut [T], dgates: &mut [T],
-    drec: &mut [T], before: &mut [T],
+    l: Layer<'_>,
+    k: Kept<'_, T>,
+    grad_out: &[T],
+    place: Place,
+    dh: &mut [T],
+    dc: &mut [T],
+    dgates: &mut [T],
+    drec: &mut [T],
+    before: &mut [T],
 ) -> Result<()> {
     let (n, g, rows) = (l.hidden, l.kind.gates(), l.rows());
     l.check()?;
@@ -375,7 +400,10 @@ pub fn backward<T: Math>(
                 let go = &grad_out[row * place.ld + place.at..][..n];
                 let y = &k.gates[row * g * n..][..g * n];
                 let cells = &k.cells[row * cells_len(l.kind, n)..][..cells_len(l.kind, n)];
-                dispatch(#[inline(always)] || cell_backward(l.kind, n, y, cells, cb, hb, go, dh, dc, dg, dr));
+                dispatch(
+                    #[inline(always)]
+                    || cell_backward(l.kind, n, y, cells, cb, hb, go, dh, dc, dg, dr),
+                );
             }
             // dh += gradient of the gates times the recurrent weights.
             let src = if l.kind == Kind::Gru { pr } else { pg };
@@ -384,23 +412,30 @@ pub fn backward<T: Math>(
                 let first = r0 + s * MR;
                 // SAFETY: these rows were written above by this task.
                 unsafe {
-                    let m = Mat { ptr: src.get().add((l.offsets[t] + first) * g * n).cast_const(), rs: (g * n) as isize, cs: 1 };
+                    let m = Mat {
+                        ptr: src.get().add((l.offsets[t] + first) * g * n).cast_const(),
+                        rs: (g * n) as isize,
+                        cs: 1,
+                    };
                     mat::pack(&mut a, m, rows, MR, g * n, T::ONE);
                 }
-                dispatch(#[inline(always)] || {
-                    for u in (0..n).step_by(NR) {
-                        let tile = mat::tile(&a, &packed[u * g * n..][..NR * g * n]);
-                        for i in 0..rows {
-                            // SAFETY: row first + i of the state belongs to this task.
-                            let d = unsafe {
-                                std::slice::from_raw_parts_mut(ph.get().add((first + i) * n + u), NR.min(n - u))
-                            };
-                            for (d, v) in d.iter_mut().zip(&tile[i]) {
-                                *d += *v;
+                dispatch(
+                    #[inline(always)]
+                    || {
+                        for u in (0..n).step_by(NR) {
+                            let tile = mat::tile(&a, &packed[u * g * n..][..NR * g * n]);
+                            for i in 0..rows {
+                                // SAFETY: row first + i of the state belongs to this task.
+                                let d = unsafe {
+                                    std::slice::from_raw_parts_mut(ph.get().add((first + i) * n + u), NR.min(n - u))
+                                };
+                                for (d, v) in d.iter_mut().zip(&tile[i]) {
+                                    *d += *v;
+                                }
                             }
                         }
-                    }
-                });
+                    },
+                );
             }
         }
     });
@@ -411,8 +446,17 @@ pub fn backward<T: Math>(
 /// left holding what goes to the step before, except for the recurrent product.
 #[inline(always)]
 fn cell_backward<T: Math>(
-    kind: Kind, n: usize, y: &[T], cells: &[T], cb: &[T], hb: &[T], go: &[T], dh: &mut [T], dc: &mut [T],
-    dg: &mut [T], dr: &mut [T],
+    kind: Kind,
+    n: usize,
+    y: &[T],
+    cells: &[T],
+    cb: &[T],
+    hb: &[T],
+    go: &[T],
+    dh: &mut [T],
+    dc: &mut [T],
+    dg: &mut [T],
+    dr: &mut [T],
 ) {
     let one = T::ONE;
     let (dh, go) = (&mut dh[..n], &go[..n]);

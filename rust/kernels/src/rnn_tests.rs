@@ -21,7 +21,14 @@ fn sig(x: f64) -> f64 {
 
 impl Net {
     fn offsets(&self) -> Vec<usize> {
-        self.sizes.iter().scan(0, |a, s| { let o = *a; *a += s; Some(o) }).collect()
+        self.sizes
+            .iter()
+            .scan(0, |a, s| {
+                let o = *a;
+                *a += s;
+                Some(o)
+            })
+            .collect()
     }
 
     /// Outputs, last h, last c.
@@ -67,7 +74,10 @@ fn net(kind: Kind, sizes: &[usize], n: usize, reverse: bool) -> Net {
     let (rows, batch, g) = (sizes.iter().sum::<usize>(), sizes[0], kind.gates());
     let c = if kind == Kind::Lstm { batch * n } else { 0 };
     Net {
-        kind, sizes: sizes.to_vec(), n, reverse,
+        kind,
+        sizes: sizes.to_vec(),
+        n,
+        reverse,
         x: noise(rows * g * n, 1),
         w: noise(g * n * n, 2).iter().map(|v| v / (n as f64).sqrt()).collect(),
         b: noise(g * n, 3),
@@ -123,15 +133,27 @@ fn check<T: Math>(m: &Net, tol: f64, grads: bool) {
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
         dot(&o, &go) + dot(&h, &gh) + dot(&c, &gc)
     };
-    let slots: [fn(&mut Net) -> &mut Vec<f64>; 5] = [|m| &mut m.x, |m| &mut m.w, |m| &mut m.b, |m| &mut m.h0, |m| &mut m.c0];
+    let slots: [fn(&mut Net) -> &mut Vec<f64>; 5] =
+        [|m| &mut m.x, |m| &mut m.w, |m| &mut m.b, |m| &mut m.h0, |m| &mut m.c0];
     let got: [Vec<f64>; 5] = [
-        dg.iter().map(|v| v.to_f64()).collect(), dw, db, dh.iter().map(|v| v.to_f64()).collect(),
+        dg.iter().map(|v| v.to_f64()).collect(),
+        dw,
+        db,
+        dh.iter().map(|v| v.to_f64()).collect(),
         dc.iter().map(|v| v.to_f64()).collect(),
     ];
     for (slot, got) in slots.iter().zip(&got) {
         for i in (0..got.len()).step_by(got.len() / 25 + 1) {
             let f = |d: f64| {
-                let mut m = Net { sizes: m.sizes.clone(), x: m.x.clone(), w: m.w.clone(), b: m.b.clone(), h0: m.h0.clone(), c0: m.c0.clone(), ..*m };
+                let mut m = Net {
+                    sizes: m.sizes.clone(),
+                    x: m.x.clone(),
+                    w: m.w.clone(),
+                    b: m.b.clone(),
+                    h0: m.h0.clone(),
+                    c0: m.c0.clone(),
+                    ..*m
+                };
                 slot(&mut m)[i] += d;
                 loss(&m)
             };

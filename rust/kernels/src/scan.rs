@@ -140,7 +140,8 @@ fn extreme<X: Element>(best: Best, values: &Raw, index: &Raw, src: &Raw, dim: us
             places[0] = 0;
             for i in 1..n {
                 let top = x[i - 1];
-                let better = x[i].is_nan() || (!top.is_nan() && if best == Best::Max { x[i] >= top } else { x[i] <= top });
+                let better =
+                    x[i].is_nan() || (!top.is_nan() && if best == Best::Max { x[i] >= top } else { x[i] <= top });
                 if better {
                     places[i] = i as i64;
                 } else {

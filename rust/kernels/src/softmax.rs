@@ -33,7 +33,10 @@ pub fn softmax<T: Row>(x: &[T], y: &mut [T], outer: usize, n: usize, inner: usiz
             let mut buf = vec![T::Acc::ZERO; n];
             for (i, y) in y.chunks_exact_mut(n).enumerate() {
                 let x = &x[start + i * n..][..n];
-                dispatch(#[inline(always)] || row(x, y, &mut buf, log));
+                dispatch(
+                    #[inline(always)]
+                    || row(x, y, &mut buf, log),
+                );
             }
         });
         return;
@@ -41,26 +44,34 @@ pub fn softmax<T: Row>(x: &[T], y: &mut [T], outer: usize, n: usize, inner: usiz
     let out = SendPtr(y.as_mut_ptr());
     for_columns(outer, n, inner, |o, c, w| {
         let base = o * n * inner + c;
-        dispatch(#[inline(always)] || {
-            let (max, sum) = column_stats(x, base, n, inner, w);
-            let log_sum: [T::Acc; COLS] = std::array::from_fn(|j| if log { sum[j].ln() } else { T::Acc::ONE / sum[j] });
-            for i in 0..n {
-                let x = &x[base + i * inner..][..w];
-                // SAFETY: column blocks of `out` are disjoint and inside it: base + i*inner + w <= outer*n*inner.
-                let y = unsafe { std::slice::from_raw_parts_mut(out.get().add(base + i * inner), w) };
-                for j in 0..w {
-                    let d = x[j].to_acc() - max[j];
-                    y[j] = T::from_acc(if log { d - log_sum[j] } else { d.exp_low() * log_sum[j] });
+        dispatch(
+            #[inline(always)]
+            || {
+                let (max, sum) = column_stats(x, base, n, inner, w);
+                let log_sum: [T::Acc; COLS] =
+                    std::array::from_fn(|j| if log { sum[j].ln() } else { T::Acc::ONE / sum[j] });
+                for i in 0..n {
+                    let x = &x[base + i * inner..][..w];
+                    // SAFETY: column blocks of `out` are disjoint and inside it: base + i*inner + w <= outer*n*inner.
+                    let y = unsafe { std::slice::from_raw_parts_mut(out.get().add(base + i * inner), w) };
+                    for j in 0..w {
+                        let d = x[j].to_acc() - max[j];
+                        y[j] = T::from_acc(if log { d - log_sum[j] } else { d.exp_low() * log_sum[j] });
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
 /// Maximum and sum of `exp(x - max)` of each of `w` columns.
 #[inline(always)]
 pub(crate) fn column_stats<T: Row>(
-    x: &[T], base: usize, n: usize, inner: usize, w: usize,
+    x: &[T],
+    base: usize,
+    n: usize,
+    inner: usize,
+    w: usize,
 ) -> ([T::Acc; COLS], [T::Acc; COLS]) {
     let mut max = [T::Acc::NEG_INFINITY; COLS];
     let mut sum = [T::Acc::ZERO; COLS];
@@ -107,19 +118,22 @@ pub fn softmax_backward<T: Row>(g: &[T], y: &[T], gx: &mut [T], outer: usize, n:
         parallel::for_slices(gx, grain * n, |start, gx| {
             for (i, gx) in gx.chunks_exact_mut(n).enumerate() {
                 let (g, y) = (&g[start + i * n..][..n], &y[start + i * n..][..n]);
-                dispatch(#[inline(always)] || {
-                    if log {
-                        let s = sum1(g, |v| v.to_acc());
-                        for ((d, g), y) in gx.iter_mut().zip(g).zip(y) {
-                            *d = T::from_acc(g.to_acc() - y.to_acc().exp() * s);
+                dispatch(
+                    #[inline(always)]
+                    || {
+                        if log {
+                            let s = sum1(g, |v| v.to_acc());
+                            for ((d, g), y) in gx.iter_mut().zip(g).zip(y) {
+                                *d = T::from_acc(g.to_acc() - y.to_acc().exp() * s);
+                            }
+                        } else {
+                            let s = sum2(g, y, |a, b| a.to_acc() * b.to_acc());
+                            for ((d, g), y) in gx.iter_mut().zip(g).zip(y) {
+                                *d = T::from_acc(y.to_acc() * (g.to_acc() - s));
+                            }
                         }
-                    } else {
-                        let s = sum2(g, y, |a, b| a.to_acc() * b.to_acc());
-                        for ((d, g), y) in gx.iter_mut().zip(g).zip(y) {
-                            *d = T::from_acc(y.to_acc() * (g.to_acc() - s));
-                        }
-                    }
-                });
+                    },
+                );
             }
         });
         return;
@@ -127,31 +141,34 @@ pub fn softmax_backward<T: Row>(g: &[T], y: &[T], gx: &mut [T], outer: usize, n:
     let out = SendPtr(gx.as_mut_ptr());
     for_columns(outer, n, inner, |o, c, w| {
         let base = o * n * inner + c;
-        dispatch(#[inline(always)] || {
-            let mut sum = [T::Acc::ZERO; COLS];
-            for i in 0..n {
-                let at = base + i * inner;
-                for ((s, g), y) in sum.iter_mut().zip(&g[at..][..w]).zip(&y[at..][..w]) {
-                    *s += if log { g.to_acc() } else { g.to_acc() * y.to_acc() };
+        dispatch(
+            #[inline(always)]
+            || {
+                let mut sum = [T::Acc::ZERO; COLS];
+                for i in 0..n {
+                    let at = base + i * inner;
+                    for ((s, g), y) in sum.iter_mut().zip(&g[at..][..w]).zip(&y[at..][..w]) {
+                        *s += if log { g.to_acc() } else { g.to_acc() * y.to_acc() };
+                    }
                 }
-            }
-            for i in 0..n {
-                let at = base + i * inner;
-                // SAFETY: as in `softmax`.
-                let d = unsafe { std::slice::from_raw_parts_mut(out.get().add(at), w) };
-                for (((d, s), g), y) in d.iter_mut().zip(&sum).zip(&g[at..][..w]).zip(&y[at..][..w]) {
-                    let (g, y) = (g.to_acc(), y.to_acc());
-                    *d = T::from_acc(if log { g - y.exp() * *s } else { y * (g - *s) });
+                for i in 0..n {
+                    let at = base + i * inner;
+                    // SAFETY: as in `softmax`.
+                    let d = unsafe { std::slice::from_raw_parts_mut(out.get().add(at), w) };
+                    for (((d, s), g), y) in d.iter_mut().zip(&sum).zip(&g[at..][..w]).zip(&y[at..][..w]) {
+                        let (g, y) = (g.to_acc(), y.to_acc());
+                        *d = T::from_acc(if log { g - y.exp() * *s } else { y * (g - *s) });
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testutil::{noise, near};
+    use crate::testutil::{near, noise};
     use rustnn_base::bf16;
 
     fn naive(x: &[f64], o: usize, n: usize, inner: usize, log: bool) -> Vec<f64> {

@@ -78,12 +78,24 @@ impl Packed for (u64, u32) {
 /// Runs `$body` with `$P` the packing that fits elements of type `$T`.
 macro_rules! with_packed {
     ($T:ty, $P:ident => $body:expr) => {
-        if size_of::<$T>() == 8 { type $P = (u64, u32); $body } else { type $P = u64; $body }
+        if size_of::<$T>() == 8 {
+            type $P = (u64, u32);
+            $body
+        } else {
+            type $P = u64;
+            $body
+        }
     };
 }
 
 fn pack_row<T: Element, P: Packed>(row: &[T], descending: bool, out: &mut Vec<P>) {
-    let flip = if !descending { 0 } else if P::BITS == 32 { u64::from(u32::MAX) } else { u64::MAX };
+    let flip = if !descending {
+        0
+    } else if P::BITS == 32 {
+        u64::from(u32::MAX)
+    } else {
+        u64::MAX
+    };
     out.clear();
     out.extend(row.iter().enumerate().map(|(i, &v)| P::pack(key(v) ^ flip, i as u32)));
 }
@@ -164,14 +176,23 @@ impl<T: Send> Rows<T> {
 
 /// Stable sort of rows of `n`; `indices` says where each value stood.
 pub fn sort_rows<T: Element>(
-    src: &[T], n: usize, descending: bool, values: &mut [T], indices: &mut [i64],
+    src: &[T],
+    n: usize,
+    descending: bool,
+    values: &mut [T],
+    indices: &mut [i64],
 ) -> Result<()> {
     topk_rows(src, n, n, descending, values, indices)
 }
 
 /// The `k` first elements of each row in sorted order: the largest or smallest, equal ones by place.
 pub fn topk_rows<T: Element>(
-    src: &[T], n: usize, k: usize, largest: bool, values: &mut [T], indices: &mut [i64],
+    src: &[T],
+    n: usize,
+    k: usize,
+    largest: bool,
+    values: &mut [T],
+    indices: &mut [i64],
 ) -> Result<()> {
     check_len(n)?;
     if n == 0 || k == 0 {
@@ -213,7 +234,11 @@ pub fn kth_rows<T: Element>(src: &[T], n: usize, k: usize, values: &mut [T], ind
 
 /// The lower median of each row. A row with a NaN gives it, unless `skip_nan`.
 pub fn median_rows<T: Element>(
-    src: &[T], n: usize, skip_nan: bool, values: &mut [T], indices: &mut [i64],
+    src: &[T],
+    n: usize,
+    skip_nan: bool,
+    values: &mut [T],
+    indices: &mut [i64],
 ) -> Result<()> {
     check_len(n)?;
     pick_rows(src, n, values, indices, |row: &[T]| {
@@ -229,7 +254,11 @@ pub fn median_rows<T: Element>(
 
 /// One element of each row by its rank.
 fn pick_rows<T: Element>(
-    src: &[T], n: usize, values: &mut [T], indices: &mut [i64], rank: impl Fn(&[T]) -> Option<usize> + Sync,
+    src: &[T],
+    n: usize,
+    values: &mut [T],
+    indices: &mut [i64],
+    rank: impl Fn(&[T]) -> Option<usize> + Sync,
 ) -> Result<()> {
     if n == 0 {
         return Ok(());

@@ -17,10 +17,8 @@ pub fn sum_to(g: &Tensor, shape: &[usize]) -> Result<Tensor> {
         return Ok(g.clone());
     }
     let lead = g.ndim().saturating_sub(shape.len());
-    let dims: Vec<i64> = (0..g.ndim())
-        .filter(|&d| d < lead || (shape[d - lead] == 1 && g.shape()[d] != 1))
-        .map(|d| d as i64)
-        .collect();
+    let dims: Vec<i64> =
+        (0..g.ndim()).filter(|&d| d < lead || (shape[d - lead] == 1 && g.shape()[d] != 1)).map(|d| d as i64).collect();
     let kept = crate::reduce::sum(g, Some(&dims), true, None)?;
     crate::shape::view::reshape_to(&kept, shape)
 }

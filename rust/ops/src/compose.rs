@@ -144,13 +144,19 @@ pub fn norm_dim(x: &Tensor, p: f64, dim: i64, keep: bool) -> Result<Tensor> {
         sum_dims(&cast(&compare("ne", &x.detach(), 0.0)?, x.dtype())?, &[d], true)?
     } else {
         let n = mode::no_grad(|| {
-            if p == 2.0 { sqrt(&sum_dims(&square(x)?, &[d], true)?) } else { pow_s(&sum_dims(&pow_s(&abs(x)?, p)?, &[d], true)?, 1.0 / p) }
+            if p == 2.0 {
+                sqrt(&sum_dims(&square(x)?, &[d], true)?)
+            } else {
+                pow_s(&sum_dims(&pow_s(&abs(x)?, p)?, &[d], true)?, 1.0 / p)
+            }
         })?;
         let (sx, sn) = (save(x), save_output(&n));
         attach("LinalgVectorNormBackward0", n, &[x], move |ctx, g| {
             let (x, n) = (sx.get(ctx)?, sn.get(ctx)?);
             let none = compare("eq", &n.detach(), 0.0)?;
-            let unit = if p == 2.0 { x } else {
+            let unit = if p == 2.0 {
+                x
+            } else {
                 // sign(x) |x|^(p-1), 0 at 0.
                 let zero = compare("eq", &x.detach(), 0.0)?;
                 let size = pow_s(&masked_fill(&abs(&x)?, &zero, 1.0)?, p - 1.0)?;

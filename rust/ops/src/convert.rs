@@ -2,8 +2,8 @@
 
 use crate::args::{Args, IntoRet, Ret};
 use crate::basic::to_dtype;
-use crate::shape::view::in_format;
 use crate::registry::{DIRECT, INPLACE, INPLACE_ONLY, METHOD, OpDef, op};
+use crate::shape::view::in_format;
 use rustnn_core::base::layout::broadcast_shapes;
 use rustnn_core::base::runtime_error;
 use rustnn_core::{DType, Result, Scalar, Tensor, attach, dest, grads, needs_grad};

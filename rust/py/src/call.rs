@@ -14,7 +14,9 @@ use pyo3::{PyTypeInfo, ffi};
 use rustnn_core::{Tensor, dest};
 use rustnn_ops::inplace::{write_back, write_out};
 use rustnn_ops::sig::{Param, Signature, ty};
-use rustnn_ops::{Arg, Args, DIRECT, INPLACE, INPLACE_ONLY, METHOD, NO_FUNCTION_INPLACE, OUT, OpDef, PRIVATE, Ret, TORCH};
+use rustnn_ops::{
+    Arg, Args, DIRECT, INPLACE, INPLACE_ONLY, METHOD, NO_FUNCTION_INPLACE, OUT, OpDef, PRIVATE, Ret, TORCH,
+};
 use rustnn_ops::{LINALG, NN, SPECIAL};
 use smallvec::SmallVec;
 use std::collections::HashMap;

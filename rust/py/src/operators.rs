@@ -10,7 +10,17 @@ type Obj<'a, 'py> = &'a Bound<'py, PyAny>;
 
 fn binary(op: &'static Named, a: Obj<'_, '_>, b: Obj<'_, '_>) -> PyResult<Py<PyAny>> {
     let py = a.py();
-    Ok(op.call(py, &[a, b], false)?.unwrap_or_else(|| py.NotImplemented()))
+    if let Some(r) = op.call(py, &[a, b], false)? {
+        return Ok(r);
+    }
+    // A NumPy array beside a tensor counts as one.
+    let array =
+        |v: Obj<'_, '_>| v.hasattr("__array_interface__").unwrap_or(false) && v.hasattr("setflags").unwrap_or(false);
+    if array(b) {
+        let t = crate::tensor::wrap(py, crate::factory::from_array(b)?)?;
+        return Ok(op.call(py, &[a, t.bind(py).as_any()], false)?.unwrap_or_else(|| py.NotImplemented()));
+    }
+    Ok(py.NotImplemented())
 }
 
 fn inplace(op: &'static Named, a: Obj<'_, '_>, b: Obj<'_, '_>) -> PyResult<()> {

@@ -498,9 +498,10 @@ impl PyTensor {
 /// The error of asking an integer tensor for a gradient; `words` are PyTorch's, which differ by the way it was asked.
 pub fn no_gradient(words: &str, t: &Tensor) -> PyErr {
     PyRuntimeError::new_err(format!(
-        "{words} can require gradients\n  hint: this one is {}; make it with decimal points (torch.tensor([1., 2.])) or \
-         .float()",
-        t.dtype().name()
+        "{words} can require gradients\n  hint: this one is {} ({}); make it with decimal points (torch.tensor([1., 2.])) \
+         or .float()",
+        t.dtype().name(),
+        t.dtype().torch_name()
     ))
 }
 

@@ -132,11 +132,16 @@ mod tests {
             }
         };
         let plain = run(body);
-        let vector = run(|y, x| dispatch(#[inline(always)] || {
-            for (y, x) in y.iter_mut().zip(x) {
-                *y = x.mul_add(1.7, x * x);
-            }
-        }));
+        let vector = run(|y, x| {
+            dispatch(
+                #[inline(always)]
+                || {
+                    for (y, x) in y.iter_mut().zip(x) {
+                        *y = x.mul_add(1.7, x * x);
+                    }
+                },
+            )
+        });
         assert!(plain.iter().zip(&vector).all(|(a, b)| a.to_bits() == b.to_bits()));
     }
 }

@@ -232,7 +232,17 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
                                     // SAFETY: as above; `scatter` writes the places of the same outputs.
                                     unsafe {
                                         let (rows, shift) = (m1 - m0, m0 * out_plane);
-                                        scatter(kernel, args, &to[..n], &count, rows, shift, out_plane, dst_step, lanes);
+                                        scatter(
+                                            kernel,
+                                            args,
+                                            &to[..n],
+                                            &count,
+                                            rows,
+                                            shift,
+                                            out_plane,
+                                            dst_step,
+                                            lanes,
+                                        );
                                     }
                                 }
                             }
@@ -257,8 +267,15 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
 /// # Safety
 /// As the kernel's; `to[j] + shift + i * plane + x * step` are places to write for every counted lane `x`.
 unsafe fn scatter<T: Gemm>(
-    kernel: rustnn_simd::arch::ConvFn<T>, mut args: ConvArgs<T>, to: &[*mut T], count: &[u32; 8], rows: usize, shift: usize,
-    plane: usize, step: usize, lanes: usize,
+    kernel: rustnn_simd::arch::ConvFn<T>,
+    mut args: ConvArgs<T>,
+    to: &[*mut T],
+    count: &[u32; 8],
+    rows: usize,
+    shift: usize,
+    plane: usize,
+    step: usize,
+    lanes: usize,
 ) {
     let mut tile = [T::ZERO; 128];
     let add = args.add;

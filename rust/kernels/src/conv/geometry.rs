@@ -42,9 +42,7 @@ impl Geometry {
     /// From the shapes of input `[N, C, ..]`, weight `[O, C / groups, ..]` and output `[N, O, ..]`, checked to agree.
     pub fn new(input: &[usize], weight: &[usize], output: &[usize], p: &ConvParams) -> Result<Self> {
         let nd = input.len().wrapping_sub(2);
-        let bad = || {
-            runtime_error!("convolution of input {input:?} with weight {weight:?} into {output:?}, {p:?}")
-        };
+        let bad = || runtime_error!("convolution of input {input:?} with weight {weight:?} into {output:?}, {p:?}");
         let lens = [weight.len(), output.len(), p.stride.len() + 2, p.padding.len() + 2, p.dilation.len() + 2];
         if !(1..=3).contains(&nd) || lens.iter().any(|&l| l != nd + 2) || p.groups == 0 {
             return Err(bad());

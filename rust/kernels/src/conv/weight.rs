@@ -24,7 +24,12 @@ const DEEP: usize = 512;
 /// # Safety
 /// `grad` and `input` hold the geometry's output and input, `weight` is its weight; the CPU has `isa`.
 pub unsafe fn grad_weight<T: Gemm>(
-    geo: &Geometry, axes: [AxisRun; 3], grad: *const T, input: *const T, weight: *mut T, isa: Isa,
+    geo: &Geometry,
+    axes: [AxisRun; 3],
+    grad: *const T,
+    input: *const T,
+    weight: *mut T,
+    isa: Isa,
 ) -> Result<()> {
     let micro = T::micro(isa);
     let lanes = micro.dot_lanes;
@@ -126,7 +131,18 @@ pub unsafe fn grad_weight<T: Gemm>(
                         let dy = grad.get().wrapping_add((n * groups + g) * cout * plane);
                         // SAFETY: rows of the gradient and taps within the window; this chunk's weights.
                         unsafe {
-                            visit(micro, &list, whole[2], dy, plane, cout, buffer, &offsets[..columns], own, cin * taps);
+                            visit(
+                                micro,
+                                &list,
+                                whole[2],
+                                dy,
+                                plane,
+                                cout,
+                                buffer,
+                                &offsets[..columns],
+                                own,
+                                cin * taps,
+                            );
                         }
                         q += rows;
                     }
@@ -141,7 +157,8 @@ pub unsafe fn grad_weight<T: Gemm>(
             let out = SendPtr(weight);
             for_range(size, 16_384, |r| {
                 // SAFETY: disjoint ranges of the weight, the same ranges of every partial sum.
-                let part = |i: usize| unsafe { std::slice::from_raw_parts(sums.get().add(i * size + r.start), r.len()) };
+                let part =
+                    |i: usize| unsafe { std::slice::from_raw_parts(sums.get().add(i * size + r.start), r.len()) };
                 // SAFETY: as above.
                 let dst = unsafe { std::slice::from_raw_parts_mut(out.get().add(r.start), r.len()) };
                 dst.copy_from_slice(part(0));
@@ -163,8 +180,16 @@ pub unsafe fn grad_weight<T: Gemm>(
 /// `list` names rows of `width` values in `dy` (channels `plane` apart) and in `buffer` at every offset; `own` has `cout`
 /// rows of weights, `pitch` apart.
 unsafe fn visit<T: Gemm>(
-    micro: &rustnn_simd::arch::Micro<T>, list: &[(u32, u32)], width: usize, dy: *const T, plane: usize, cout: usize,
-    buffer: *const T, offsets: &[usize], own: *mut T, pitch: usize,
+    micro: &rustnn_simd::arch::Micro<T>,
+    list: &[(u32, u32)],
+    width: usize,
+    dy: *const T,
+    plane: usize,
+    cout: usize,
+    buffer: *const T,
+    offsets: &[usize],
+    own: *mut T,
+    pitch: usize,
 ) {
     let lanes = micro.dot_lanes;
     for (j, triple) in offsets.chunks(3).enumerate() {

@@ -89,7 +89,13 @@ impl Window {
     /// # Safety
     /// `src` has `channels` contiguous planes of the source's sizes; `dst` has room for [`Window::len`].
     pub unsafe fn fill<T: Real>(
-        &self, src: *const T, channels: usize, from: [usize; 3], to: [usize; 3], dst: *mut T, lanes: usize,
+        &self,
+        src: *const T,
+        channels: usize,
+        from: [usize; 3],
+        to: [usize; 3],
+        dst: *mut T,
+        lanes: usize,
     ) {
         let spans: [(isize, usize); 3] = std::array::from_fn(|d| self.axes[d].span(from[d], to[d]));
         let [sd, sh, sw] = self.source;
@@ -115,11 +121,8 @@ impl Window {
                             let run = std::slice::from_raw_parts_mut(out.add(r * self.run), self.run);
                             let have = (wn - r).div_ceil(step);
                             let a = if first < 0 { ((-first) as usize).div_ceil(step) } else { 0 }.min(have);
-                            let b = if first < sw as isize {
-                                ((sw as isize - first) as usize).div_ceil(step)
-                            } else {
-                                0
-                            };
+                            let b =
+                                if first < sw as isize { ((sw as isize - first) as usize).div_ceil(step) } else { 0 };
                             let b = b.min(have).max(a);
                             run[..a].fill(T::ZERO);
                             run[b..].fill(T::ZERO);

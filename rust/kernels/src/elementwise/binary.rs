@@ -127,7 +127,13 @@ fn pow_int(mut a: i64, b: i64) -> i64 {
     if b < 0 {
         return match a {
             1 => 1,
-            -1 => if b % 2 == 0 { 1 } else { -1 },
+            -1 => {
+                if b % 2 == 0 {
+                    1
+                } else {
+                    -1
+                }
+            }
             _ => 0,
         };
     }
@@ -185,8 +191,12 @@ fn integer(op: Binary, dst: &Raw, a: &Raw, b: &Raw) -> Result<()> {
 
 fn boolean(op: Binary, dst: &Raw, a: &Raw, b: &Raw) -> Result<()> {
     match op {
-        Binary::Add | Binary::Maximum | Binary::Or | Binary::Fmax => pair::<B8, B8, B8>(dst, a, b, |a, b| (a.get() | b.get()).into()),
-        Binary::Mul | Binary::Minimum | Binary::And | Binary::Fmin => pair::<B8, B8, B8>(dst, a, b, |a, b| (a.get() & b.get()).into()),
+        Binary::Add | Binary::Maximum | Binary::Or | Binary::Fmax => {
+            pair::<B8, B8, B8>(dst, a, b, |a, b| (a.get() | b.get()).into())
+        }
+        Binary::Mul | Binary::Minimum | Binary::And | Binary::Fmin => {
+            pair::<B8, B8, B8>(dst, a, b, |a, b| (a.get() & b.get()).into())
+        }
         Binary::Xor => pair::<B8, B8, B8>(dst, a, b, |a, b| (a.get() ^ b.get()).into()),
         Binary::Heaviside => pair::<B8, B8, B8>(dst, a, b, |a, b| (a.get() | b.get()).into()),
         _ => Err(not_implemented!("{op:?} is not implemented for 'Bool'")),
@@ -212,17 +222,35 @@ pub fn add_scaled(dst: &Raw, a: &Raw, b: &Raw, alpha: Scalar) -> Result<()> {
     match lane(dst.dtype()) {
         DType::F32 => {
             let k = alpha.to_f64() as f32;
-            pair::<f32, f32, f32>(dst, a, b, #[inline(always)] move |a, b| b.mul_add(k, a))
+            pair::<f32, f32, f32>(
+                dst,
+                a,
+                b,
+                #[inline(always)]
+                move |a, b| b.mul_add(k, a),
+            )
         }
         DType::F64 => {
             let k = alpha.to_f64();
-            pair::<f64, f64, f64>(dst, a, b, #[inline(always)] move |a, b| b.mul_add(k, a))
+            pair::<f64, f64, f64>(
+                dst,
+                a,
+                b,
+                #[inline(always)]
+                move |a, b| b.mul_add(k, a),
+            )
         }
         DType::Bool if alpha.to_bool() => binary(Binary::Or, dst, a, b),
         DType::Bool => crate::copy::copy(dst, a),
         _ => {
             let k = alpha.to_i64();
-            pair::<i64, i64, i64>(dst, a, b, #[inline(always)] move |a, b| a.wrapping_add(b.wrapping_mul(k)))
+            pair::<i64, i64, i64>(
+                dst,
+                a,
+                b,
+                #[inline(always)]
+                move |a, b| a.wrapping_add(b.wrapping_mul(k)),
+            )
         }
     }
 }
@@ -240,10 +268,34 @@ pub enum Compare {
 
 fn compare_as<T: Element>(op: Compare, dst: &Raw, a: &Raw, b: &Raw) -> Result<()> {
     match op {
-        Compare::Eq => pair::<T, T, B8>(dst, a, b, #[inline(always)] |a, b| (a == b).into()),
-        Compare::Ne => pair::<T, T, B8>(dst, a, b, #[inline(always)] |a, b| (a != b).into()),
-        Compare::Lt => pair::<T, T, B8>(dst, a, b, #[inline(always)] |a, b| (a < b).into()),
-        Compare::Le => pair::<T, T, B8>(dst, a, b, #[inline(always)] |a, b| (a <= b).into()),
+        Compare::Eq => pair::<T, T, B8>(
+            dst,
+            a,
+            b,
+            #[inline(always)]
+            |a, b| (a == b).into(),
+        ),
+        Compare::Ne => pair::<T, T, B8>(
+            dst,
+            a,
+            b,
+            #[inline(always)]
+            |a, b| (a != b).into(),
+        ),
+        Compare::Lt => pair::<T, T, B8>(
+            dst,
+            a,
+            b,
+            #[inline(always)]
+            |a, b| (a < b).into(),
+        ),
+        Compare::Le => pair::<T, T, B8>(
+            dst,
+            a,
+            b,
+            #[inline(always)]
+            |a, b| (a <= b).into(),
+        ),
         // Mirrored, so that they need no code of their own.
         Compare::Gt => compare_as::<T>(Compare::Lt, dst, b, a),
         Compare::Ge => compare_as::<T>(Compare::Le, dst, b, a),
@@ -270,5 +322,14 @@ pub enum Logical {
 
 /// `dst = a op b`, where anything non-zero is true.
 pub fn logical(op: Logical, dst: &Raw, a: &Raw, b: &Raw) -> Result<()> {
-    boolean(match op { Logical::And => Binary::And, Logical::Or => Binary::Or, Logical::Xor => Binary::Xor }, dst, a, b)
+    boolean(
+        match op {
+            Logical::And => Binary::And,
+            Logical::Or => Binary::Or,
+            Logical::Xor => Binary::Xor,
+        },
+        dst,
+        a,
+        b,
+    )
 }

@@ -11,8 +11,14 @@ use rustnn_simd::dispatch;
 macro_rules! in_float {
     ($dst:expr, $R:ident => $body:expr, else $other:expr) => {
         match lane($dst.dtype()) {
-            DType::F32 => { type $R = f32; $body }
-            DType::F64 => { type $R = f64; $body }
+            DType::F32 => {
+                type $R = f32;
+                $body
+            }
+            DType::F64 => {
+                type $R = f64;
+                $body
+            }
             _ => $other,
         }
     };
@@ -72,9 +78,9 @@ pub fn lerp(dst: &Raw, a: &Raw, b: &Raw, w: &Raw) -> Result<()> {
 pub fn addcmul(dst: &Raw, x: &Raw, a: &Raw, b: &Raw, value: Scalar) -> Result<()> {
     let (v, i) = (value.to_f64(), value.to_i64());
     in_float!(dst, R => { let v = v as R; triple::<R, R>(dst, [x, a, b], #[inline(always)] move |x, a, b| (v * a).mul_add(b, x)) },
-        else triple::<i64, i64>(dst, [x, a, b], #[inline(always)] move |x, a, b| {
-            x.wrapping_add(i.wrapping_mul(a).wrapping_mul(b))
-        }))
+    else triple::<i64, i64>(dst, [x, a, b], #[inline(always)] move |x, a, b| {
+        x.wrapping_add(i.wrapping_mul(a).wrapping_mul(b))
+    }))
 }
 
 /// `dst = x + value·a/b`

@@ -36,7 +36,8 @@ impl<E: Element> T<E> {
 
 #[test]
 fn binary_over_every_layout() {
-    let shapes: &[&[usize]] = &[&[], &[0], &[1], &[4], &[1000], &[3, 5], &[70, 33], &[33, 70], &[2, 3, 4, 5], &[40000], &[300, 301]];
+    let shapes: &[&[usize]] =
+        &[&[], &[0], &[1], &[4], &[1000], &[3, 5], &[70, 33], &[33, 70], &[2, 3, 4, 5], &[40000], &[300, 301]];
     for &shape in shapes {
         let dense = contiguous_strides(shape).to_vec();
         let mut swapped = dense.clone();
@@ -68,7 +69,11 @@ fn binary_over_every_layout() {
                     binary(Binary::Sub, &d.raw(), &a.raw(), &b.raw()).unwrap();
                     let n: usize = shape.iter().product();
                     for i in 0..n {
-                        assert_eq!(d.at(i, shape), a.at(i, shape) - b.at(i, shape) as f32, "{shape:?} {ds:?} {sa:?} {sb:?} at {i}");
+                        assert_eq!(
+                            d.at(i, shape),
+                            a.at(i, shape) - b.at(i, shape) as f32,
+                            "{shape:?} {ds:?} {sa:?} {sb:?} at {i}"
+                        );
                     }
                 }
             }
@@ -134,7 +139,8 @@ fn integer_division_rounds_and_refuses_zero() {
 
 #[test]
 fn floor_division_of_floats_is_pythons() {
-    let cases = [(7.0, 2.0, 3.0), (-7.0, 2.0, -4.0), (0.3, 0.1, 2.0), (1.0, 0.1, 9.0), (-0.5, 1.0, -1.0), (6.0, -3.0, -2.0)];
+    let cases =
+        [(7.0, 2.0, 3.0), (-7.0, 2.0, -4.0), (0.3, 0.1, 2.0), (1.0, 0.1, 9.0), (-0.5, 1.0, -1.0), (6.0, -3.0, -2.0)];
     for (x, y, want) in cases {
         let (a, b) = (T::<f64>::new(&[1], None, |_| x), T::<f64>::new(&[1], None, |_| y));
         let d = T::<f64>::new(&[1], None, |_| 0.0);
@@ -217,8 +223,22 @@ fn speed() {
         time(&format!("add {n}"), n, &|| binary(Binary::Add, &d.raw(), &x.raw(), &y.raw()).unwrap());
         time(&format!("add scalar {n}"), n, &|| binary(Binary::Add, &d.raw(), &x.raw(), &s.raw()).unwrap());
         time(&format!("add in place {n}"), n, &|| binary(Binary::Mul, &d.raw(), &d.raw(), &s.raw()).unwrap());
-        for op in [Unary::Exp, Unary::Ln, Unary::Tanh, Unary::Sigmoid, Unary::Gelu, Unary::GeluTanh, Unary::Silu, Unary::Erf, Unary::Sin,
-            Unary::Log1p, Unary::Expm1, Unary::Atan, Unary::PowScalar(2.5), Unary::Softplus(1.0, 20.0)] {
+        for op in [
+            Unary::Exp,
+            Unary::Ln,
+            Unary::Tanh,
+            Unary::Sigmoid,
+            Unary::Gelu,
+            Unary::GeluTanh,
+            Unary::Silu,
+            Unary::Erf,
+            Unary::Sin,
+            Unary::Log1p,
+            Unary::Expm1,
+            Unary::Atan,
+            Unary::PowScalar(2.5),
+            Unary::Softplus(1.0, 20.0),
+        ] {
             if n > 4 {
                 time(&format!("{op:?} {n}"), n, &|| unary(op, &d.raw(), &x.raw()).unwrap());
             }

@@ -192,12 +192,42 @@ pub enum Predicate {
 
 fn ask<R: Math>(op: Predicate, dst: &Raw, src: &Raw) -> Result<()> {
     match op {
-        Predicate::IsNan => each::<R, B8>(dst, src, #[inline(always)] |x| (x != x).into()),
-        Predicate::IsInf => each::<R, B8>(dst, src, #[inline(always)] |x| (x.abs() == R::INFINITY).into()),
-        Predicate::IsFinite => each::<R, B8>(dst, src, #[inline(always)] |x| (x.abs() < R::INFINITY).into()),
-        Predicate::IsPosInf => each::<R, B8>(dst, src, #[inline(always)] |x| (x == R::INFINITY).into()),
-        Predicate::IsNegInf => each::<R, B8>(dst, src, #[inline(always)] |x| (x == -R::INFINITY).into()),
-        Predicate::Signbit => each::<R, B8>(dst, src, #[inline(always)] |x| (R::ONE.copysign(x) < R::ZERO).into()),
+        Predicate::IsNan => each::<R, B8>(
+            dst,
+            src,
+            #[inline(always)]
+            |x| (x != x).into(),
+        ),
+        Predicate::IsInf => each::<R, B8>(
+            dst,
+            src,
+            #[inline(always)]
+            |x| (x.abs() == R::INFINITY).into(),
+        ),
+        Predicate::IsFinite => each::<R, B8>(
+            dst,
+            src,
+            #[inline(always)]
+            |x| (x.abs() < R::INFINITY).into(),
+        ),
+        Predicate::IsPosInf => each::<R, B8>(
+            dst,
+            src,
+            #[inline(always)]
+            |x| (x == R::INFINITY).into(),
+        ),
+        Predicate::IsNegInf => each::<R, B8>(
+            dst,
+            src,
+            #[inline(always)]
+            |x| (x == -R::INFINITY).into(),
+        ),
+        Predicate::Signbit => each::<R, B8>(
+            dst,
+            src,
+            #[inline(always)]
+            |x| (R::ONE.copysign(x) < R::ZERO).into(),
+        ),
         Predicate::LogicalNot => each::<B8, B8>(dst, src, |x| (!x.get()).into()),
     }
 }

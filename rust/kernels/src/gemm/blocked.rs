@@ -51,8 +51,17 @@ impl Gemm for f64 {}
 /// # Safety
 /// `pa` and `pb` hold the packed blocks; C (and the bias) reach the block; no other thread touches it.
 unsafe fn tiles<T: Gemm>(
-    p: &Problem<T>, micro: &Micro<T>, pa: *const T, pb: *const T, i0: usize, mb: usize, panels: usize, j0: usize, nb: usize,
-    kc: usize, first: bool,
+    p: &Problem<T>,
+    micro: &Micro<T>,
+    pa: *const T,
+    pb: *const T,
+    i0: usize,
+    mb: usize,
+    panels: usize,
+    j0: usize,
+    nb: usize,
+    kc: usize,
+    first: bool,
 ) {
     let nr = micro.nr();
     let add = if first { p.add } else { Add::Dst };

@@ -79,7 +79,10 @@ unsafe fn one<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Result<()> {
 /// # Safety
 /// As [`blocked::serial`], for every item; items of C are disjoint.
 pub(crate) unsafe fn batched<T: Gemm>(
-    batch: usize, p: &Problem<T>, isa: Isa, offsets: &(dyn Fn(usize) -> (isize, isize, usize) + Sync),
+    batch: usize,
+    p: &Problem<T>,
+    isa: Isa,
+    offsets: &(dyn Fn(usize) -> (isize, isize, usize) + Sync),
 ) -> Result<()> {
     let work = p.m.saturating_mul(p.n).saturating_mul(p.k);
     let item = |i: usize| {
@@ -148,7 +151,8 @@ fn shapes<'a>(a: &Raw<'a>, b: &Raw<'a>, c: &Raw<'a>) -> Result<Shapes<'a>> {
         return Err(bad());
     }
     let (m, k, n) = (sa[d - 2], sa[d - 1], sb[d - 1]);
-    let fits = sb[d - 2] == k && sc[d - 2] == m && sc[d - 1] == n && sa[..d - 2] == sc[..d - 2] && sb[..d - 2] == sc[..d - 2];
+    let fits =
+        sb[d - 2] == k && sc[d - 2] == m && sc[d - 1] == n && sa[..d - 2] == sc[..d - 2] && sb[..d - 2] == sc[..d - 2];
     if !fits || a.dtype() != b.dtype() || a.dtype() != c.dtype() {
         return Err(bad());
     }
@@ -235,9 +239,7 @@ fn float<T: Gemm>(a: Raw, b: Raw, c: Raw, ep: &Epilogue, isa: Isa) -> Result<()>
     let (dims, size) = (s.dims, s.m * s.n);
     // SAFETY: `Raw` promises that its shape and strides reach readable elements; shapes were checked to agree, C is
     // contiguous, the bias has `n` values, and `isa` is what the CPU has.
-    unsafe {
-        batched(s.batch, &p, isa, &|i| (offset(i, dims, batch_a), offset(i, dims, batch_b), i * size))
-    }
+    unsafe { batched(s.batch, &p, isa, &|i| (offset(i, dims, batch_a), offset(i, dims, batch_b), i * size)) }
 }
 
 /// Reads any layout of `src` into `dst`, row-major, as f32.

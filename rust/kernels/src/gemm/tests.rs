@@ -34,11 +34,7 @@ fn check<T: Gemm>(batch: usize, m: usize, n: usize, k: usize, ta: bool, tb: bool
             // SAFETY: shapes and strides match the vectors.
             unsafe {
                 let raw = |p: *const T, s, t| Raw::new(p.cast_mut().cast(), T::DTYPE, s, t);
-                let ep = Epilogue {
-                    alpha,
-                    beta,
-                    bias: bias.then(|| raw(v.as_ptr(), std::slice::from_ref(&n), &[1])),
-                };
+                let ep = Epilogue { alpha, beta, bias: bias.then(|| raw(v.as_ptr(), std::slice::from_ref(&n), &[1])) };
                 let out = Raw::new(c.as_mut_ptr().cast(), T::DTYPE, &sc, &[1, 1, 1]);
                 let strides = [m_ * n_, n_, 1];
                 let out = Raw::new(out.ptr(), T::DTYPE, &sc, &strides);
@@ -76,8 +72,22 @@ fn check<T: Gemm>(batch: usize, m: usize, n: usize, k: usize, ta: bool, tb: bool
 #[test]
 fn agrees_with_plain_loops() {
     let sizes = [
-        (1, 1, 1), (1, 70, 9), (1, 300, 33), (7, 5, 3), (6, 16, 8), (13, 33, 1), (4, 3, 100), (8, 40, 515), (50, 1, 77),
-        (65, 63, 64), (100, 50, 30), (97, 130, 300), (200, 17, 520), (30, 300, 260), (5, 1000, 40), (129, 97, 513),
+        (1, 1, 1),
+        (1, 70, 9),
+        (1, 300, 33),
+        (7, 5, 3),
+        (6, 16, 8),
+        (13, 33, 1),
+        (4, 3, 100),
+        (8, 40, 515),
+        (50, 1, 77),
+        (65, 63, 64),
+        (100, 50, 30),
+        (97, 130, 300),
+        (200, 17, 520),
+        (30, 300, 260),
+        (5, 1000, 40),
+        (129, 97, 513),
         (3, 5, 0),
     ];
     for (m, n, k) in sizes {

@@ -100,7 +100,8 @@ fn gather_bits<T: Copy + Send>(dst: Raw<'_>, src: Raw<'_>, dim: usize, index: Ra
                 // SAFETY: the walk stays on the three windows; each index was checked to be within `dim`.
                 unsafe {
                     let i = *at.get().offset(w.offset[0] + j * is);
-                    *to.get().offset(w.offset[1] + j * ds) = *from.get().offset(w.offset[2] + j * ss + i as isize * step);
+                    *to.get().offset(w.offset[1] + j * ds) =
+                        *from.get().offset(w.offset[2] + j * ss + i as isize * step);
                 }
             }
             w.step();

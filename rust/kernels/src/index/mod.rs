@@ -14,16 +14,28 @@ pub use rows::{count_rows, divide_rows, index_add, index_copy, index_fill, index
 pub use shift::{copy_block, flip, keep_triangle, roll};
 
 use crate::Raw;
-use rustnn_base::{Error, Kind, Element, Result, index_error, layout, runtime_error};
+use rustnn_base::{Element, Error, Kind, Result, index_error, layout, runtime_error};
 
 /// Runs `$body` with `$T` the unsigned integer as wide as the dtype.
 macro_rules! with_bits {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype.size() {
-            1 => { type $T = u8; $body }
-            2 => { type $T = u16; $body }
-            4 => { type $T = u32; $body }
-            _ => { type $T = u64; $body }
+            1 => {
+                type $T = u8;
+                $body
+            }
+            2 => {
+                type $T = u16;
+                $body
+            }
+            4 => {
+                type $T = u32;
+                $body
+            }
+            _ => {
+                type $T = u64;
+                $body
+            }
         }
     };
 }
@@ -47,7 +59,9 @@ fn check(raw: &Raw<'_>, size: usize) -> Result<()> {
     if raw.dtype().size() != size || !raw.is_contiguous() {
         return Err(runtime_error!(
             "this kernel needs contiguous memory, got shape {:?} with strides {:?} (row-major would be {:?})",
-            raw.shape(), raw.strides(), &layout::contiguous_strides(raw.shape())[..]
+            raw.shape(),
+            raw.strides(),
+            &layout::contiguous_strides(raw.shape())[..]
         ));
     }
     Ok(())
@@ -69,9 +83,10 @@ pub fn out_of_bounds(index: i64, dim: usize, size: usize) -> Error {
 /// The first place whose index is not in `low..high`.
 #[must_use]
 pub fn find_outside(index: &[i64], low: i64, high: i64) -> Option<usize> {
-    let bad = rustnn_simd::dispatch(#[inline(always)] || {
-        index.iter().fold(false, |bad, &i| bad | (i < low) | (i >= high))
-    });
+    let bad = rustnn_simd::dispatch(
+        #[inline(always)]
+        || index.iter().fold(false, |bad, &i| bad | (i < low) | (i >= high)),
+    );
     bad.then(|| index.iter().position(|&i| i < low || i >= high)).flatten()
 }
 
@@ -80,8 +95,20 @@ pub fn find_outside(index: &[i64], low: i64, high: i64) -> Option<usize> {
 pub(crate) fn combine<T: Element>(old: T, new: T, how: Reduce) -> T {
     match how {
         Reduce::Assign => new,
-        Reduce::Amax => if new.is_nan() || (new > old && !old.is_nan()) { new } else { old },
-        Reduce::Amin => if new.is_nan() || (new < old && !old.is_nan()) { new } else { old },
+        Reduce::Amax => {
+            if new.is_nan() || (new > old && !old.is_nan()) {
+                new
+            } else {
+                old
+            }
+        }
+        Reduce::Amin => {
+            if new.is_nan() || (new < old && !old.is_nan()) {
+                new
+            } else {
+                old
+            }
+        }
         Reduce::Add => add(old, new),
         Reduce::Mul => match T::DTYPE.kind() {
             Kind::Float if T::DTYPE.size() == 8 => T::from_f64(old.to_f64() * new.to_f64()),

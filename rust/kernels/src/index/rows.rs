@@ -20,7 +20,10 @@ fn check(index: &[i64], dim: usize, size: usize, op: &str) -> Result<()> {
         Some(p) if op == "index_select" => {
             Err(index_error!("index out of range in self").hint(out_of_bounds(index[p], dim, size).to_string()))
         }
-        Some(p) => Err(runtime_error!("{}", out_of_bounds(index[p], dim, size)).hint(format!("in {op}, place {p} of the index"))),
+        Some(p) => {
+            Err(runtime_error!("{}", out_of_bounds(index[p], dim, size))
+                .hint(format!("in {op}, place {p} of the index")))
+        }
     }
 }
 
@@ -110,7 +113,13 @@ pub fn index_fill(dst: Raw<'_>, dim: usize, index: &[i64], value: Scalar) -> Res
 
 /// `dst[:, index[i], :] += alpha * src[:, i, :]`, in the order of the indices; indices equal to `skip` are left out.
 pub fn index_add(
-    dst: Raw<'_>, dim: usize, index: &[i64], src: Raw<'_>, alpha: Scalar, skip: Option<i64>, op: &str,
+    dst: Raw<'_>,
+    dim: usize,
+    index: &[i64],
+    src: Raw<'_>,
+    alpha: Scalar,
+    skip: Option<i64>,
+    op: &str,
 ) -> Result<()> {
     same_dtype(&dst, &src)?;
     let (outer, n, inner) = extents(dst.shape(), dim);
@@ -149,21 +158,24 @@ pub fn index_add(
 }
 
 fn add_row<T: Element>(dst: &mut [T], src: &[T], alpha: T, one: bool) {
-    dispatch(#[inline(always)] || {
-        if one {
-            for (d, &s) in dst.iter_mut().zip(src) {
-                *d = add(*d, s);
+    dispatch(
+        #[inline(always)]
+        || {
+            if one {
+                for (d, &s) in dst.iter_mut().zip(src) {
+                    *d = add(*d, s);
+                }
+                return;
             }
-            return;
-        }
-        for (d, &s) in dst.iter_mut().zip(src) {
-            *d = match T::DTYPE.kind() {
-                Kind::Float if T::DTYPE.size() == 8 => T::from_f64(alpha.to_f64() * s.to_f64() + d.to_f64()),
-                Kind::Float => T::from_f32(alpha.to_f32() * s.to_f32() + d.to_f32()),
-                _ => T::from_i64(alpha.to_i64().wrapping_mul(s.to_i64()).wrapping_add(d.to_i64())),
-            };
-        }
-    });
+            for (d, &s) in dst.iter_mut().zip(src) {
+                *d = match T::DTYPE.kind() {
+                    Kind::Float if T::DTYPE.size() == 8 => T::from_f64(alpha.to_f64() * s.to_f64() + d.to_f64()),
+                    Kind::Float => T::from_f32(alpha.to_f32() * s.to_f32() + d.to_f32()),
+                    _ => T::from_i64(alpha.to_i64().wrapping_mul(s.to_i64()).wrapping_add(d.to_i64())),
+                };
+            }
+        },
+    );
 }
 
 /// How often each of `0..n` occurs.

@@ -18,13 +18,18 @@ pub fn flip(dst: Raw<'_>, src: Raw<'_>, dims: &[usize]) -> Result<()> {
         return Ok(());
     }
     let mut start = 0isize;
-    let strides: rustnn_base::Strides = src.strides().iter().enumerate().map(|(d, &s)| {
-        if !dims.contains(&d) {
-            return s;
-        }
-        start += (shape[d] as isize - 1) * s;
-        -s
-    }).collect();
+    let strides: rustnn_base::Strides = src
+        .strides()
+        .iter()
+        .enumerate()
+        .map(|(d, &s)| {
+            if !dims.contains(&d) {
+                return s;
+            }
+            start += (shape[d] as isize - 1) * s;
+            -s
+        })
+        .collect();
     with_bits!(dst.dtype(), T => {
         let to = bits_mut::<T>(&dst)?;
         let from = SendPtr(src.ptr::<T>());

@@ -26,7 +26,8 @@ fn gather_and_scatter_along_each_dim() {
         let mut out = vec![0f32; 24];
         gather(target(&mut out, &[2, 3, 4]), whole(&src, &[2, 3, 4]), dim, whole(&ix, &[2, 3, 4])).unwrap();
         let mut sum = vec![1f32; 24];
-        scatter(target(&mut sum, &[2, 3, 4]), dim, whole(&ix, &[2, 3, 4]), whole(&src, &[2, 3, 4]), Reduce::Add).unwrap();
+        scatter(target(&mut sum, &[2, 3, 4]), dim, whole(&ix, &[2, 3, 4]), whole(&src, &[2, 3, 4]), Reduce::Add)
+            .unwrap();
         let mut want = vec![1f32; 24];
         for p in 0..24 {
             let mut c = [p / 12, p / 4 % 3, p % 4];
@@ -72,7 +73,8 @@ fn rows_are_selected_added_copied_filled() {
     let e = index_select(target(&mut out, &[4, 2]), whole(&src, &[4, 3]), 1, &[2, 3], "embedding").unwrap_err();
     assert!(e.to_string().starts_with("index out of range in self"));
     let mut acc = vec![1f32; 6];
-    index_add(target(&mut acc, &[2, 3]), 0, &[1, 1, 0, 1], whole(&src, &[4, 3]), Scalar::Int(1), Some(0), "index_add_").unwrap();
+    index_add(target(&mut acc, &[2, 3]), 0, &[1, 1, 0, 1], whole(&src, &[4, 3]), Scalar::Int(1), Some(0), "index_add_")
+        .unwrap();
     assert_eq!(acc, [1., 1., 1., 13., 16., 19.]);
     index_copy(target(&mut acc, &[2, 3]), 0, &[0], whole(&src[3..6], &[1, 3])).unwrap();
     index_fill(target(&mut acc, &[2, 3]), 1, &[-1], Scalar::Float(7.0)).unwrap();
@@ -82,7 +84,8 @@ fn rows_are_selected_added_copied_filled() {
     let ix: Vec<i64> = (0..m).map(|i| (i * i % n) as i64).collect();
     let src: Vec<f32> = (0..m * inner).map(|x| (x as f32).sin()).collect();
     let mut acc = vec![0f32; n * inner];
-    index_add(target(&mut acc, &[37, 33]), 0, &ix, whole(&src, &[3000, 33]), Scalar::Int(1), None, "index_add_").unwrap();
+    index_add(target(&mut acc, &[37, 33]), 0, &ix, whole(&src, &[3000, 33]), Scalar::Int(1), None, "index_add_")
+        .unwrap();
     let mut want = vec![0f32; n * inner];
     for (k, &i) in ix.iter().enumerate() {
         for j in 0..inner {

@@ -156,7 +156,8 @@ pub fn log2(x: f64) -> f64 {
     let low = (f - l) - t;
     // log2(e) in two parts.
     let hi = l * std::f64::consts::LOG2_E;
-    let lo = l.mul_add(std::f64::consts::LOG2_E, -hi) + l.mul_add(2.035_527_374_093_103_3e-17, low * std::f64::consts::LOG2_E);
+    let lo = l.mul_add(std::f64::consts::LOG2_E, -hi)
+        + l.mul_add(2.035_527_374_093_103_3e-17, low * std::f64::consts::LOG2_E);
     log_edges(x, e + (hi + lo))
 }
 

@@ -24,7 +24,11 @@ fn ulps32(got: f32, want: f64) -> f64 {
     if !got.is_finite() || !w.is_finite() {
         // Rounding at the border of infinity.
         let near = |v: f32| v.is_infinite() || v.abs() > 3.402_82e38;
-        return if near(got) && near(w) && got.is_sign_positive() == w.is_sign_positive() { 1.0 } else { f64::INFINITY };
+        return if near(got) && near(w) && got.is_sign_positive() == w.is_sign_positive() {
+            1.0
+        } else {
+            f64::INFINITY
+        };
     }
     unit(got, want)
 }
@@ -68,7 +72,8 @@ fn double_precision_keeps_its_bounds() {
     ];
     let mut bad = String::new();
     for &(name, f, points, limit) in table {
-        let (worst, at) = points.iter().map(|&(x, y)| (ulps64(f(x), y), x)).fold((0.0, 0.0), |a, b| if b.0 > a.0 { b } else { a });
+        let (worst, at) =
+            points.iter().map(|&(x, y)| (ulps64(f(x), y), x)).fold((0.0, 0.0), |a, b| if b.0 > a.0 { b } else { a });
         println!("{name}: {worst:.2} ulp at {at:e}");
         if worst > limit {
             bad += &format!("{name}: {worst} ulp at {at:e}: {:e}\n", f(at));
@@ -102,11 +107,8 @@ const SINGLE: &[Row] = &[
     ("asin", single::asin, f64::asin, 0.51),
     ("acos", single::acos, f64::acos, 0.51),
 ];
-const TRIG: &[Row] = &[
-    ("sin", single::sin, f64::sin, 0.51),
-    ("cos", single::cos, f64::cos, 0.51),
-    ("tan", single::tan, f64::tan, 0.51),
-];
+const TRIG: &[Row] =
+    &[("sin", single::sin, f64::sin, 0.51), ("cos", single::cos, f64::cos, 0.51), ("tan", single::tan, f64::tan, 0.51)];
 
 fn sweep(step: usize) {
     let mut bad = String::new();
@@ -149,24 +151,39 @@ fn edges_are_those_of_c() {
     for x in [0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, -3.0, inf, -inf, nan, 1e-300, 1e300, -1e300, 5e-324] {
         for y in [0.0, -0.0, 1.0, -1.0, 2.0, 3.0, -3.0, 0.5, -0.5, inf, -inf, nan, 1e300, 1e-300] {
             assert!(ulps64(double::atan2(x, y), f64::atan2(x, y)) <= 1.0, "atan2({x}, {y})");
-            assert_eq!(double::atan2(x, y).is_sign_negative() && !x.is_nan() && !y.is_nan(),
-                f64::atan2(x, y).is_sign_negative() && !x.is_nan() && !y.is_nan(), "atan2({x}, {y})");
+            assert_eq!(
+                double::atan2(x, y).is_sign_negative() && !x.is_nan() && !y.is_nan(),
+                f64::atan2(x, y).is_sign_negative() && !x.is_nan() && !y.is_nan(),
+                "atan2({x}, {y})"
+            );
             let (a, b) = (x as f32, y as f32);
             let want = f64::from(a).powf(f64::from(b)) as f32;
             let got = single::pow(a, b);
-            assert!(ulps32(got, f64::from(want)) < 1.0 && (got.is_nan() || got.is_sign_negative() == want.is_sign_negative()),
-                "pow({a}, {b}) = {got}, not {want}");
+            assert!(
+                ulps32(got, f64::from(want)) < 1.0
+                    && (got.is_nan() || got.is_sign_negative() == want.is_sign_negative()),
+                "pow({a}, {b}) = {got}, not {want}"
+            );
             let h = single::hypot(a, b);
             assert!(ulps32(h, f64::from(a).hypot(f64::from(b))) < 1.0, "hypot({a}, {b}) = {h}");
         }
         for (name, f, want) in [
-            ("tanh", double::tanh as fn(f64) -> f64, f64::tanh as fn(f64) -> f64), ("expm1", double::expm1, f64::exp_m1),
-            ("log1p", double::log1p, f64::ln_1p), ("sinh", double::sinh, f64::sinh), ("atan", double::atan, f64::atan),
-            ("ln", double::ln, f64::ln), ("log2", double::log2, f64::log2), ("exp", double::exp, f64::exp),
-            ("asin", double::asin, f64::asin), ("cosh", double::cosh, f64::cosh),
+            ("tanh", double::tanh as fn(f64) -> f64, f64::tanh as fn(f64) -> f64),
+            ("expm1", double::expm1, f64::exp_m1),
+            ("log1p", double::log1p, f64::ln_1p),
+            ("sinh", double::sinh, f64::sinh),
+            ("atan", double::atan, f64::atan),
+            ("ln", double::ln, f64::ln),
+            ("log2", double::log2, f64::log2),
+            ("exp", double::exp, f64::exp),
+            ("asin", double::asin, f64::asin),
+            ("cosh", double::cosh, f64::cosh),
         ] {
             let (g, w) = (f(x), want(x));
-            assert!(ulps64(g, w) < 3.0 && (w.is_nan() || g.is_sign_negative() == w.is_sign_negative()), "{name}({x}) = {g}, not {w}");
+            assert!(
+                ulps64(g, w) < 3.0 && (w.is_nan() || g.is_sign_negative() == w.is_sign_negative()),
+                "{name}({x}) = {g}, not {w}"
+            );
         }
     }
     assert_eq!(double::erfinv(1.0), inf);

@@ -137,9 +137,16 @@ pub fn poisson<T: Float>(g: &mut Generator, dst: &mut [T], rates: &[T]) -> Resul
 /// ln k! minus Stirling's approximation.
 fn stirling_tail(k: f64) -> f64 {
     const TABLE: [f64; 10] = [
-        0.081_061_466_795_327_2, 0.041_340_695_955_409_2, 0.027_677_925_684_998_3, 0.020_790_672_103_765_09,
-        0.016_644_691_189_821_1, 0.013_876_128_823_070_7, 0.011_896_709_945_891_7, 0.010_411_265_261_972_0,
-        0.009_255_462_182_712_73, 0.008_330_563_433_362_87,
+        0.081_061_466_795_327_2,
+        0.041_340_695_955_409_2,
+        0.027_677_925_684_998_3,
+        0.020_790_672_103_765_09,
+        0.016_644_691_189_821_1,
+        0.013_876_128_823_070_7,
+        0.011_896_709_945_891_7,
+        0.010_411_265_261_972_0,
+        0.009_255_462_182_712_73,
+        0.008_330_563_433_362_87,
     ];
     if k <= 9.0 {
         return TABLE[k.max(0.0) as usize];
@@ -225,7 +232,11 @@ pub enum BadWeights {
 
 /// `samples` draws with replacement from each row of weights, in proportion to them.
 pub fn multinomial_replace<T: Float>(
-    g: &mut Generator, dst: &mut [i64], weights: &[T], classes: usize, samples: usize,
+    g: &mut Generator,
+    dst: &mut [i64],
+    weights: &[T],
+    classes: usize,
+    samples: usize,
 ) -> Result<(), BadWeights> {
     if classes == 0 || samples == 0 {
         return Ok(());

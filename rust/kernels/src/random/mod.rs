@@ -9,7 +9,10 @@ mod uniform;
 pub use discrete::{BadWeights, binomial, multinomial_replace, poisson, randint, random_full, random_ints, randperm};
 pub use mt19937::Mt19937;
 pub use normal::{log_normal, normal, normal_scalar};
-pub use uniform::{bernoulli, bernoulli_from, cauchy, dropout, exponential, feature_dropout, geometric, masked_scale, uniform, uniform_double};
+pub use uniform::{
+    bernoulli, bernoulli_from, cauchy, dropout, exponential, feature_dropout, geometric, masked_scale, uniform,
+    uniform_double,
+};
 
 use rustnn_base::{Result, runtime_error};
 

@@ -32,11 +32,14 @@ fn temper(mut y: u32) -> u32 {
 }
 
 fn temper_all(state: &[u32; N], ready: &mut [u32; N]) {
-    dispatch(#[inline(always)] || {
-        for (r, &s) in ready.iter_mut().zip(state) {
-            *r = temper(s);
-        }
-    });
+    dispatch(
+        #[inline(always)]
+        || {
+            for (r, &s) in ready.iter_mut().zip(state) {
+                *r = temper(s);
+            }
+        },
+    );
 }
 
 impl Mt19937 {
@@ -74,19 +77,22 @@ impl Mt19937 {
     fn refill(&mut self) {
         let s = &mut *self.state;
         let ready = &mut *self.ready;
-        dispatch(#[inline(always)] || {
-            // Two runs without a dependency closer than 227 words, so that both vectorise.
-            for i in 0..N - M {
-                s[i] = s[i + M] ^ twist(s[i], s[i + 1]);
-            }
-            for i in N - M..N - 1 {
-                s[i] = s[i + M - N] ^ twist(s[i], s[i + 1]);
-            }
-            s[N - 1] = s[M - 1] ^ twist(s[N - 1], s[0]);
-            for (r, &s) in ready.iter_mut().zip(s.iter()) {
-                *r = temper(s);
-            }
-        });
+        dispatch(
+            #[inline(always)]
+            || {
+                // Two runs without a dependency closer than 227 words, so that both vectorise.
+                for i in 0..N - M {
+                    s[i] = s[i + M] ^ twist(s[i], s[i + 1]);
+                }
+                for i in N - M..N - 1 {
+                    s[i] = s[i + M - N] ^ twist(s[i], s[i + 1]);
+                }
+                s[N - 1] = s[M - 1] ^ twist(s[N - 1], s[0]);
+                for (r, &s) in ready.iter_mut().zip(s.iter()) {
+                    *r = temper(s);
+                }
+            },
+        );
         self.next = 0;
         self.left = N + 1;
     }

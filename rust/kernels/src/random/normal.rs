@@ -100,20 +100,23 @@ fn blocks_16bit<T: Float>(g: &mut Generator, dst: &mut [T], mean: f32, std: f32)
 
 /// Box–Muller on whole blocks of 16 draws: places j and j + 8 of a block make a pair.
 fn box_muller<T: Float>(draws: &[u32], dst: &mut [T], mean: f32, std: f32) {
-    dispatch(#[inline(always)] || {
-        for (u, x) in draws.as_chunks::<16>().0.iter().zip(dst.chunks_exact_mut(16)) {
-            let mut pair = [0f32; 16];
-            for j in 0..8 {
-                let radius = (-2.0 * ln(1.0 - unit24(u[j]))).sqrt();
-                let (sin, cos) = sin_cos(unit24(u[j + 8]) * (2.0 * std::f32::consts::PI));
-                pair[j] = (radius * cos).mul_add(std, mean);
-                pair[j + 8] = (radius * sin).mul_add(std, mean);
+    dispatch(
+        #[inline(always)]
+        || {
+            for (u, x) in draws.as_chunks::<16>().0.iter().zip(dst.chunks_exact_mut(16)) {
+                let mut pair = [0f32; 16];
+                for j in 0..8 {
+                    let radius = (-2.0 * ln(1.0 - unit24(u[j]))).sqrt();
+                    let (sin, cos) = sin_cos(unit24(u[j + 8]) * (2.0 * std::f32::consts::PI));
+                    pair[j] = (radius * cos).mul_add(std, mean);
+                    pair[j + 8] = (radius * sin).mul_add(std, mean);
+                }
+                for j in 0..16 {
+                    x[j] = T::from_f32(pair[j]);
+                }
             }
-            for j in 0..16 {
-                x[j] = T::from_f32(pair[j]);
-            }
-        }
-    });
+        },
+    );
 }
 
 /// Natural logarithm of a normal number in (0, 1] by Cephes' polynomial, in the roundings PyTorch's build has.
@@ -128,8 +131,14 @@ fn ln(v: f32) -> f32 {
     let z = x * x;
     let mut y = 7.037_683_6e-2f32;
     for c in [
-        -1.151_461_03e-1, 1.167_699_87e-1, -1.242_014_08e-1, 1.424_932_28e-1, -1.666_805_77e-1, 2.000_071_48e-1,
-        -2.499_999_4e-1, 3.333_333_1e-1,
+        -1.151_461_03e-1,
+        1.167_699_87e-1,
+        -1.242_014_08e-1,
+        1.424_932_28e-1,
+        -1.666_805_77e-1,
+        2.000_071_48e-1,
+        -2.499_999_4e-1,
+        3.333_333_1e-1,
     ] {
         y = y.mul_add(x, c);
     }

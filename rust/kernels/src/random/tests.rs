@@ -27,7 +27,8 @@ fn floats<T: rustnn_base::Float>(name: &str, g: &mut Generator, n: usize, a: f64
         "poisson" => poisson(g, &mut v, &filled(a)).unwrap(),
         "binomial" => binomial(g, &mut v, &filled(a), &filled(b)),
         "dropout" => {
-            let x: Vec<T> = (0..n).map(|i| T::from_acc(T::from_f64((i + 1) as f64).to_acc() / T::from_f64(7.0).to_acc())).collect();
+            let x: Vec<T> =
+                (0..n).map(|i| T::from_acc(T::from_f64((i + 1) as f64).to_acc() / T::from_f64(7.0).to_acc())).collect();
             dropout(g, &x, &mut v, &mut vec![B8(0); n], a);
         }
         "bernoulli_from" => {
@@ -66,8 +67,16 @@ fn draws_are_pytorchs() {
         let (name, seed, n): (_, u64, usize) = (f[0], f[2].parse().unwrap(), f[3].parse().unwrap());
         let (a, b): (f64, f64) = (f[4].parse().unwrap(), f[5].parse().unwrap());
         let dtype = match f[1] {
-            "f32" => DType::F32, "f64" => DType::F64, "f16" => DType::F16, "bf16" => DType::BF16, "i64" => DType::I64,
-            "i32" => DType::I32, "i16" => DType::I16, "i8" => DType::I8, "u8" => DType::U8, _ => DType::Bool,
+            "f32" => DType::F32,
+            "f64" => DType::F64,
+            "f16" => DType::F16,
+            "bf16" => DType::BF16,
+            "i64" => DType::I64,
+            "i32" => DType::I32,
+            "i16" => DType::I16,
+            "i8" => DType::I8,
+            "u8" => DType::U8,
+            _ => DType::Bool,
         };
         let mut g = Generator::new(seed);
         if name == "state" {

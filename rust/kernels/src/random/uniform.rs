@@ -14,22 +14,28 @@ pub fn uniform<T: Float>(g: &mut Generator, dst: &mut [T], from: f64, to: f64) {
     if T::DTYPE.size() == 8 {
         g.in_blocks(dst.len(), 2, |start, draws| {
             let dst = &mut dst[start..start + draws.len() / 2];
-            dispatch(#[inline(always)] || {
-                for (i, d) in dst.iter_mut().enumerate() {
-                    let x = T::from_acc(T::Acc::from_f64(unit53(pair(draws, i))).mul_add(width, a));
-                    *d = if x == high { low } else { x };
-                }
-            });
+            dispatch(
+                #[inline(always)]
+                || {
+                    for (i, d) in dst.iter_mut().enumerate() {
+                        let x = T::from_acc(T::Acc::from_f64(unit53(pair(draws, i))).mul_add(width, a));
+                        *d = if x == high { low } else { x };
+                    }
+                },
+            );
         });
     } else {
         g.in_blocks(dst.len(), 1, |start, draws| {
             let dst = &mut dst[start..start + draws.len()];
-            dispatch(#[inline(always)] || {
-                for (d, &u) in dst.iter_mut().zip(draws) {
-                    let x = T::from_acc(T::Acc::from_f32(unit24(u)).mul_add(width, a));
-                    *d = if x == high { low } else { x };
-                }
-            });
+            dispatch(
+                #[inline(always)]
+                || {
+                    for (d, &u) in dst.iter_mut().zip(draws) {
+                        let x = T::from_acc(T::Acc::from_f32(unit24(u)).mul_add(width, a));
+                        *d = if x == high { low } else { x };
+                    }
+                },
+            );
         });
     }
 }
@@ -52,11 +58,14 @@ pub fn bernoulli<T: Element>(g: &mut Generator, dst: &mut [T], p: f64) {
     let (zero, one) = (T::from_i64(0), T::from_i64(1));
     g.in_blocks(dst.len(), 2, |start, draws| {
         let dst = &mut dst[start..start + draws.len() / 2];
-        dispatch(#[inline(always)] || {
-            for (i, d) in dst.iter_mut().enumerate() {
-                *d = if ((pair(draws, i) & LOW53) as i64) < limit { one } else { zero };
-            }
-        });
+        dispatch(
+            #[inline(always)]
+            || {
+                for (i, d) in dst.iter_mut().enumerate() {
+                    *d = if ((pair(draws, i) & LOW53) as i64) < limit { one } else { zero };
+                }
+            },
+        );
     });
 }
 
@@ -86,14 +95,17 @@ pub fn dropout<T: Float>(g: &mut Generator, src: &[T], dst: &mut [T], kept: &mut
     g.in_blocks(dst.len(), 2, |start, draws| {
         let n = draws.len() / 2;
         let (src, dst, kept) = (&src[start..start + n], &mut dst[start..start + n], &mut kept[start..start + n]);
-        dispatch(#[inline(always)] || {
-            for i in 0..n {
-                let keep = ((pair(draws, i) & LOW53) as i64) < limit;
-                kept[i] = keep.into();
-                // Multiplied, not chosen: inf times a dropped 0 is NaN, as in PyTorch.
-                dst[i] = T::from_acc(src[i].to_acc() * if keep { scale } else { zero });
-            }
-        });
+        dispatch(
+            #[inline(always)]
+            || {
+                for i in 0..n {
+                    let keep = ((pair(draws, i) & LOW53) as i64) < limit;
+                    kept[i] = keep.into();
+                    // Multiplied, not chosen: inf times a dropped 0 is NaN, as in PyTorch.
+                    dst[i] = T::from_acc(src[i].to_acc() * if keep { scale } else { zero });
+                }
+            },
+        );
     });
 }
 
@@ -103,11 +115,14 @@ pub fn masked_scale<T: Float>(src: &[T], dst: &mut [T], kept: &[B8], p: f64) {
     let zero = T::Acc::from_i64(0);
     crate::parallel::for_slices(dst, 32 * 1024, |start, piece| {
         let (src, kept) = (&src[start..start + piece.len()], &kept[start..start + piece.len()]);
-        dispatch(#[inline(always)] || {
-            for ((d, s), k) in piece.iter_mut().zip(src).zip(kept) {
-                *d = T::from_acc(s.to_acc() * if k.get() { scale } else { zero });
-            }
-        });
+        dispatch(
+            #[inline(always)]
+            || {
+                for ((d, s), k) in piece.iter_mut().zip(src).zip(kept) {
+                    *d = T::from_acc(s.to_acc() * if k.get() { scale } else { zero });
+                }
+            },
+        );
     });
 }
 

@@ -30,7 +30,9 @@ pub fn arg_reduce(best: Best, value: Option<&Raw>, index: &Raw, src: &Raw, dim: 
         _ => (1, 1),
     };
     if n == 0 {
-        return Err(runtime_error!("the largest or smallest of no elements does not exist (dimension {dim} has size 0)"));
+        return Err(runtime_error!(
+            "the largest or smallest of no elements does not exist (dimension {dim} has size 0)"
+        ));
     }
     match lane(src.dtype()) {
         DType::F32 => find::<f32>(best, value, index, src, dim, n, step),
@@ -39,7 +41,15 @@ pub fn arg_reduce(best: Best, value: Option<&Raw>, index: &Raw, src: &Raw, dim: 
     }
 }
 
-fn find<X: Element>(best: Best, value: Option<&Raw>, index: &Raw, src: &Raw, dim: usize, n: usize, step: isize) -> Result<()> {
+fn find<X: Element>(
+    best: Best,
+    value: Option<&Raw>,
+    index: &Raw,
+    src: &Raw,
+    dim: usize,
+    n: usize,
+    step: isize,
+) -> Result<()> {
     let outputs = index.numel();
     let mut places = vec![0i64; outputs];
     let size = src.dtype().size();
@@ -79,8 +89,16 @@ fn find<X: Element>(best: Best, value: Option<&Raw>, index: &Raw, src: &Raw, dim
                 // SAFETY: m elements of X lie there.
                 let x = unsafe { std::slice::from_raw_parts(here.cast::<X>(), m) };
                 let b = match best {
-                    Best::Max => extreme(x, #[inline(always)] |a, b| a > b),
-                    Best::Min => extreme(x, #[inline(always)] |a, b| a < b),
+                    Best::Max => extreme(
+                        x,
+                        #[inline(always)]
+                        |a, b| a > b,
+                    ),
+                    Best::Min => extreme(
+                        x,
+                        #[inline(always)]
+                        |a, b| a < b,
+                    ),
                 };
                 let better = match top {
                     None => true,

@@ -36,21 +36,28 @@ fn check(op: Reduce, shape: &[usize], strides: &[isize], mask: u32, naive: impl 
     for (o, g) in groups.iter().enumerate() {
         let want = naive(g);
         let got = f64::from(out[o]);
-        assert!(got == want || (got - want).abs() <= tolerance * (1.0 + want.abs()) || (got.is_nan() && want.is_nan()),
-            "{op:?} {shape:?} {strides:?} mask {mask:b} at {o}: {got}, not {want}");
+        assert!(
+            got == want || (got - want).abs() <= tolerance * (1.0 + want.abs()) || (got.is_nan() && want.is_nan()),
+            "{op:?} {shape:?} {strides:?} mask {mask:b} at {o}: {got}, not {want}"
+        );
     }
     // The same result in double precision from double input.
     let wide: Vec<f64> = data.iter().map(|v| f64::from(*v)).collect();
     let mut out = vec![0f64; outputs];
     reduce(op, &to(&mut out, &kept, &ks), &raw(&wide, shape, strides)).unwrap();
     for (o, g) in groups.iter().enumerate() {
-        assert!(out[o] == naive(g) || (out[o] - naive(g)).abs() <= 1e-11 * (1.0 + naive(g).abs()) || (out[o].is_nan() && naive(g).is_nan()));
+        assert!(
+            out[o] == naive(g)
+                || (out[o] - naive(g)).abs() <= 1e-11 * (1.0 + naive(g).abs())
+                || (out[o].is_nan() && naive(g).is_nan())
+        );
     }
 }
 
 #[test]
 fn every_reduction_over_every_dimension() {
-    let shapes: &[&[usize]] = &[&[], &[1], &[7], &[5000], &[3, 5], &[40, 700], &[700, 40], &[2, 3, 4, 5], &[0, 3], &[200, 3], &[65, 1, 33]];
+    let shapes: &[&[usize]] =
+        &[&[], &[1], &[7], &[5000], &[3, 5], &[40, 700], &[700, 40], &[2, 3, 4, 5], &[0, 3], &[200, 3], &[65, 1, 33]];
     for &shape in shapes {
         let dense = contiguous_strides(shape).to_vec();
         let mut swapped = dense.clone();
@@ -72,7 +79,14 @@ fn every_reduction_over_every_dimension() {
                 check(Reduce::Max, shape, strides, mask, |g| g.iter().copied().fold(f64::NEG_INFINITY, f64::max), 0.0);
                 check(Reduce::Min, shape, strides, mask, |g| g.iter().copied().fold(f64::INFINITY, f64::min), 0.0);
                 check(Reduce::Norm(2.0), shape, strides, mask, |g| g.iter().map(|v| v * v).sum::<f64>().sqrt(), 1e-6);
-                check(Reduce::Norm(3.0), shape, strides, mask, |g| g.iter().map(|v| v.abs().powi(3)).sum::<f64>().cbrt(), 1e-6);
+                check(
+                    Reduce::Norm(3.0),
+                    shape,
+                    strides,
+                    mask,
+                    |g| g.iter().map(|v| v.abs().powi(3)).sum::<f64>().cbrt(),
+                    1e-6,
+                );
                 check(Reduce::LogSumExp, shape, strides, mask, |g| g.iter().map(|v| v.exp()).sum::<f64>().ln(), 1e-6);
                 check(Reduce::Var(1.0), shape, strides, mask, |g| var(g, 1.0), 2e-6);
             }
@@ -123,13 +137,17 @@ fn integers_bools_and_halves() {
 #[test]
 fn places_of_extremes() {
     let x: Vec<f32> = (0..3 * 1500).map(|i| ((i * 7919) % 1499) as f32).collect();
-    for (shape, strides, dim) in [([3usize, 1500], [1500isize, 1], 1usize), ([1500, 3], [3, 1], 0), ([1500, 3], [1, 1500], 0)] {
+    for (shape, strides, dim) in
+        [([3usize, 1500], [1500isize, 1], 1usize), ([1500, 3], [3, 1], 0), ([1500, 3], [1, 1500], 0)]
+    {
         let kept = [if dim == 0 { 1 } else { shape[0] }, if dim == 1 { 1 } else { shape[1] }];
         let ks = contiguous_strides(&kept);
         let (mut v, mut p) = (vec![0f32; 3], vec![0i64; 3]);
-        arg_reduce(Best::Max, Some(&to(&mut v, &kept, &ks)), &to(&mut p, &kept, &ks), &raw(&x, &shape, &strides), dim).unwrap();
+        arg_reduce(Best::Max, Some(&to(&mut v, &kept, &ks)), &to(&mut p, &kept, &ks), &raw(&x, &shape, &strides), dim)
+            .unwrap();
         for o in 0..3 {
-            let line: Vec<f32> = (0..1500).map(|i| x[(o as isize * strides[1 - dim] + i as isize * strides[dim]) as usize]).collect();
+            let line: Vec<f32> =
+                (0..1500).map(|i| x[(o as isize * strides[1 - dim] + i as isize * strides[dim]) as usize]).collect();
             let want = line.iter().copied().fold(f32::MIN, f32::max);
             assert_eq!(v[o], want);
             assert_eq!(p[o], line.iter().position(|&a| a == want).unwrap() as i64);

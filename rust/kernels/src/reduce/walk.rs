@@ -70,7 +70,9 @@ impl Space {
             } else if s[i] != 1 {
                 outputs *= s[i];
                 match kept.last_mut() {
-                    Some(k) if k.step == axis.step * axis.size as isize => *k = Axis { size: k.size * axis.size, ..axis },
+                    Some(k) if k.step == axis.step * axis.size as isize => {
+                        *k = Axis { size: k.size * axis.size, ..axis }
+                    }
                     _ => kept.push(axis),
                 }
             }
@@ -149,15 +151,9 @@ pub fn run<F: Fold>(space: &Space, f: &F, shifts: Option<&[f64]>) -> Vec<F::W> {
         return out;
     }
     let size = space.dtype.size() as isize;
-    let columns = space.kept.last().is_some_and(|k| {
-        k.size >= NARROW && k.step == size && space.reduced[0].step.abs() > size
-    });
-    let job = Job {
-        space,
-        f,
-        shifts,
-        cast: (space.dtype != F::X::DTYPE).then(|| convert(space.dtype, F::X::DTYPE)),
-    };
+    let columns =
+        space.kept.last().is_some_and(|k| k.size >= NARROW && k.step == size && space.reduced[0].step.abs() > size);
+    let job = Job { space, f, shifts, cast: (space.dtype != F::X::DTYPE).then(|| convert(space.dtype, F::X::DTYPE)) };
     // How many elements of the reduction make a chunk, how many chunks there are, and how many results at a time.
     let width = if columns { space.kept[space.kept.len() - 1].size.min(TILE) } else { 1 };
     let per = (GRAIN / width).max(ROWS).next_multiple_of(ROWS);
@@ -233,7 +229,10 @@ impl<F: Fold> Job<'_, F> {
             // SAFETY: n elements of the fold's type lie there, in the input or in `block`.
             let x = unsafe { std::slice::from_raw_parts(x.cast::<F::X>(), n) };
             let f = self.f;
-            let a = dispatch(#[inline(always)] || piece(f, x, shift));
+            let a = dispatch(
+                #[inline(always)]
+                || piece(f, x, shift),
+            );
             let w = f.widen(a);
             total = Some(total.map_or(w, |t| f.join_wide(t, w)));
         };

@@ -78,7 +78,13 @@ fn modes<T: Element, P: Packed>(src: &[T], n: usize, values: &mut [T], indices: 
 /// Where each value would go in a sorted sequence of `n`: before equal ones, or after them for `right`. `per_row`
 /// values share one sequence (all of them when there is one sequence); `sorter` gives the sequence's order.
 pub fn searchsorted<T: Element>(
-    seq: &[T], n: usize, sorter: Option<&[i64]>, values: &[T], per_row: usize, right: bool, dst: &mut [i64],
+    seq: &[T],
+    n: usize,
+    sorter: Option<&[i64]>,
+    values: &[T],
+    per_row: usize,
+    right: bool,
+    dst: &mut [i64],
 ) -> Result<()> {
     if let Some(s) = sorter
         && crate::index::find_outside(s, 0, n as i64).is_some()

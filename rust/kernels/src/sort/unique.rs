@@ -53,7 +53,12 @@ pub fn unique_rows<T: Element>(src: &[T], rows: usize, width: usize, consecutive
     let mut order: Vec<usize> = (0..rows).collect();
     if !consecutive {
         order.sort_by(|&a, &b| {
-            row(a).iter().zip(row(b)).map(|(&x, &y)| key(x).cmp(&key(y))).find(|o| *o != Ordering::Equal).unwrap_or(Ordering::Equal)
+            row(a)
+                .iter()
+                .zip(row(b))
+                .map(|(&x, &y)| key(x).cmp(&key(y)))
+                .find(|o| *o != Ordering::Equal)
+                .unwrap_or(Ordering::Equal)
         });
     }
     group(order.into_iter(), rows, same)

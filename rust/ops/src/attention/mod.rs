@@ -28,26 +28,34 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>, o: O
     if q.dtype() != k.dtype() || q.dtype() != v.dtype() {
         return Err(runtime_error!(
             "Expected query, key, and value to have the same dtype, but got query.dtype: {} key.dtype: {} and value.dtype: {} instead.",
-            q.dtype().torch_name().to_lowercase(), k.dtype().torch_name().to_lowercase(), v.dtype().torch_name().to_lowercase()
+            q.dtype().torch_name().to_lowercase(),
+            k.dtype().torch_name().to_lowercase(),
+            v.dtype().torch_name().to_lowercase()
         ));
     }
     if !q.dtype().is_float() {
         return Err(runtime_error!("scaled_dot_product_attention: expected floating point inputs, got {}", q.dtype()));
     }
     if mask.is_some() && o.causal {
-        return Err(runtime_error!("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True"));
+        return Err(runtime_error!(
+            "_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True"
+        ));
     }
     if let Some(m) = mask.filter(|m| m.dtype() != DType::Bool && m.dtype() != q.dtype()) {
         return Err(runtime_error!(
             "Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype: {} and  query.dtype: {} instead.",
-            m.dtype().torch_name().to_lowercase(), q.dtype().torch_name().to_lowercase()
+            m.dtype().torch_name().to_lowercase(),
+            q.dtype().torch_name().to_lowercase()
         ));
     }
     let (e, ek) = (q.shape()[nq - 1], k.shape()[nk - 1]);
     let (s, sv) = (k.shape()[nk - 2], v.shape()[nv - 2]);
     if e != ek || s != sv {
         return Err(runtime_error!(
-            "scaled_dot_product_attention: query {:?}, key {:?} and value {:?} do not fit", q.shape(), k.shape(), v.shape()
+            "scaled_dot_product_attention: query {:?}, key {:?} and value {:?} do not fit",
+            q.shape(),
+            k.shape(),
+            v.shape()
         )
         .hint("query and key share their last dimension, key and value the one before it"));
     }
@@ -84,7 +92,9 @@ fn lead(q: &Tensor, k: &Tensor, v: &Tensor, gqa: bool) -> Result<Lead> {
         let n = lq.len() - 1;
         if lq[..n] != lk[..n] || lk[n] == 0 || lq[n] % lk[n] != 0 {
             return Err(runtime_error!(
-                "scaled_dot_product_attention: number of heads in query ({:?}) must be a multiple of those in key ({:?})", lq, lk
+                "scaled_dot_product_attention: number of heads in query ({:?}) must be a multiple of those in key ({:?})",
+                lq,
+                lk
             ));
         }
         return Ok(Lead { batch: lq[..n].iter().product(), heads: lq[n], key_heads: lk[n], dims: lq });
@@ -135,16 +145,20 @@ fn fused(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>, o: Options, 
         *d = l.key_heads;
     }
     let (len, keys) = (q.shape()[q.ndim() - 2], k.shape()[k.ndim() - 2]);
-    let mask = mask.map(|m| {
-        let mut full = l.dims.clone();
-        full.extend([len, keys]);
-        let wide = m.detach().view_of(m.layout().expand(&full)?);
-        if wide.ndim() == 4 { Ok(wide) } else {
-            let t = wide.to_contiguous()?;
-            let s = [l.batch, l.heads, len, keys];
-            Result::Ok(t.view_of(Layout::contiguous(&s)))
-        }
-    }).transpose()?;
+    let mask = mask
+        .map(|m| {
+            let mut full = l.dims.clone();
+            full.extend([len, keys]);
+            let wide = m.detach().view_of(m.layout().expand(&full)?);
+            if wide.ndim() == 4 {
+                Ok(wide)
+            } else {
+                let t = wide.to_contiguous()?;
+                let s = [l.batch, l.heads, len, keys];
+                Result::Ok(t.view_of(Layout::contiguous(&s)))
+            }
+        })
+        .transpose()?;
     let (q4, k4) = (four(q, &l.dims, l.batch, l.heads)?, four(k, &key_dims, l.batch, l.key_heads)?);
     let v4 = four(v, &key_dims, l.batch, l.key_heads)?;
     let out = core(&q4, &k4, &v4, mask, o.causal, scale)?;
@@ -181,11 +195,31 @@ fn core(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<Tensor>, causal: bool, 
         let m = Mask { tensor: mask.as_ref().map(Tensor::raw), causal };
         if q.dtype() == DType::F64 {
             kernel::attention_backward::<f64>(
-                g.raw(), q.raw(), k.raw(), v.raw(), out.raw(), lse.slice()?, m, scale, dq.raw(), dk.raw(), dv.raw(),
+                g.raw(),
+                q.raw(),
+                k.raw(),
+                v.raw(),
+                out.raw(),
+                lse.slice()?,
+                m,
+                scale,
+                dq.raw(),
+                dk.raw(),
+                dv.raw(),
             )?;
         } else {
             kernel::attention_backward::<f32>(
-                g.raw(), q.raw(), k.raw(), v.raw(), out.raw(), lse.slice()?, m, scale, dq.raw(), dk.raw(), dv.raw(),
+                g.raw(),
+                q.raw(),
+                k.raw(),
+                v.raw(),
+                out.raw(),
+                lse.slice()?,
+                m,
+                scale,
+                dq.raw(),
+                dk.raw(),
+                dv.raw(),
             )?;
         }
         let mut out = Grads::new();
@@ -227,7 +261,10 @@ fn plain(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>, o: Options, 
     let mut p = crate::softmax::softmax(&s, -1, None, false)?;
     if mask.is_some() {
         // A query that sees nothing gives NaN in the softmax; its weights are zeros.
-        let dead = c::eq(&crate::compose::max_dim(&s.detach(), -1)?, &Tensor::scalar(Scalar::Float(f64::NEG_INFINITY), s.dtype())?)?;
+        let dead = c::eq(
+            &crate::compose::max_dim(&s.detach(), -1)?,
+            &Tensor::scalar(Scalar::Float(f64::NEG_INFINITY), s.dtype())?,
+        )?;
         if c::any(&dead)? {
             p = c::masked_fill(&p, &dead, 0.0)?;
         }

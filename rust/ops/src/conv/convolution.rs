@@ -132,7 +132,8 @@ impl Request<'_> {
         if w.len() != self.dims + 2 {
             return Err(runtime_error!(
                 "Expected {}-dimensional weight for a {}d convolution, but got weight of size {w:?} instead",
-                self.dims + 2, self.dims
+                self.dims + 2,
+                self.dims
             ));
         }
         let types = (self.x.dtype(), self.w.dtype());
@@ -145,7 +146,11 @@ impl Request<'_> {
         }
         if let Some(b) = self.bias {
             if b.dtype() != types.0 {
-                return Err(runtime_error!("Input type ({}) and bias type ({}) should be the same", types.0, b.dtype()));
+                return Err(runtime_error!(
+                    "Input type ({}) and bias type ({}) should be the same",
+                    types.0,
+                    b.dtype()
+                ));
             }
         }
         if w[0] < groups {
@@ -169,7 +174,9 @@ impl Request<'_> {
             return Err(if last == want && self.dims == 2 {
                 e.hint(format!("the last dimension has {last}: channels come second here, x.permute(0, 3, 1, 2)"))
             } else {
-                e.hint("the input is [batch, channels, ...]; a single sample without its batch dimension is accepted too")
+                e.hint(
+                    "the input is [batch, channels, ...]; a single sample without its batch dimension is accepted too",
+                )
             });
         }
         if let Some(b) = self.bias {
@@ -205,27 +212,30 @@ fn through_float(r: &Request, f: impl Fn(&Request) -> Result<Tensor>) -> Result<
     }
     let (x, w) = (r.x.copied_as(DType::F64)?, r.w.copied_as(DType::F64)?);
     let bias = r.bias.map(|b| b.copied_as(DType::F64)).transpose()?;
-    let wide = Request {
-        x: &x,
-        w: &w,
-        bias: bias.as_ref(),
-        stride: r.stride.clone(),
-        dilation: r.dilation.clone(),
-        ..*r
-    };
+    let wide =
+        Request { x: &x, w: &w, bias: bias.as_ref(), stride: r.stride.clone(), dilation: r.dilation.clone(), ..*r };
     f(&wide)?.copied_as(d)
 }
 
 fn unbatched_error(dims: usize, name: &str, x: &Tensor) -> Error {
     runtime_error!(
         "Expected {}D (unbatched) or {}D (batched) input to {name}, but got input of size: {:?}",
-        dims + 1, dims + 2, x.shape()
+        dims + 1,
+        dims + 2,
+        x.shape()
     )
 }
 
 /// Convolution in `dims` dimensions.
 pub fn convolution(
-    dims: usize, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, stride: &[i64], padding: &Padding, dilation: &[i64], groups: i64,
+    dims: usize,
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    stride: &[i64],
+    padding: &Padding,
+    dilation: &[i64],
+    groups: i64,
 ) -> Result<Tensor> {
     let name = ["conv1d", "conv2d", "conv3d"][dims - 1];
     if x.ndim() != dims + 1 && x.ndim() != dims + 2 {
@@ -313,8 +323,15 @@ fn cut_end(g: &Tensor, behind: &[usize]) -> Result<Tensor> {
 
 /// Transposed convolution in `dims` dimensions; the weight is `[in, out / groups, ...]`.
 pub fn conv_transpose(
-    dims: usize, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, stride: &[i64], padding: &[i64], output_padding: &[i64],
-    groups: i64, dilation: &[i64],
+    dims: usize,
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    stride: &[i64],
+    padding: &[i64],
+    output_padding: &[i64],
+    groups: i64,
+    dilation: &[i64],
 ) -> Result<Tensor> {
     let name = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"][dims - 1];
     if x.ndim() != dims + 1 && x.ndim() != dims + 2 {
@@ -334,7 +351,8 @@ pub fn conv_transpose(
     if (0..dims).any(|d| extra[d] >= r.stride[d].max(r.dilation[d])) {
         return Err(runtime_error!(
             "output padding must be smaller than either stride or dilation, but got output_padding={extra:?} stride={:?} dilation={:?}",
-            r.stride, r.dilation
+            r.stride,
+            r.dilation
         ));
     }
     let (xs, ws) = (x.shape(), w.shape());
@@ -370,15 +388,21 @@ fn padding(a: &Args, i: usize) -> Result<Padding> {
 }
 
 fn call(dims: usize, a: &Args) -> Result<crate::args::Ret> {
-    convolution(
-        dims, a.tensor(0)?, a.tensor(1)?, a.opt_tensor(2), a.ints(3)?, &padding(a, 4)?, a.ints(5)?, a.int(6)?,
-    )
-    .ret()
+    convolution(dims, a.tensor(0)?, a.tensor(1)?, a.opt_tensor(2), a.ints(3)?, &padding(a, 4)?, a.ints(5)?, a.int(6)?)
+        .ret()
 }
 
 fn call_transpose(dims: usize, a: &Args) -> Result<crate::args::Ret> {
     conv_transpose(
-        dims, a.tensor(0)?, a.tensor(1)?, a.opt_tensor(2), a.ints(3)?, a.ints(4)?, a.ints(5)?, a.int(6)?, a.ints(7)?,
+        dims,
+        a.tensor(0)?,
+        a.tensor(1)?,
+        a.opt_tensor(2),
+        a.ints(3)?,
+        a.ints(4)?,
+        a.ints(5)?,
+        a.int(6)?,
+        a.ints(7)?,
     )
     .ret()
 }

@@ -33,7 +33,12 @@ fn blocks(image: [usize; 2], k: &[i64], d: &[i64], p: &[i64], s: &[i64], what: &
         let pair = |v: [usize; 2]| format!("({}, {})", v[0], v[1]);
         return Err(runtime_error!(
             "Given {what} with spatial size {}, kernel_size={}, dilation={}, padding={}, calculated shape of the array of sliding blocks as ({}, {}), but its components must be at least one.",
-            pair(image), pair(kernel), pair(dilation), pair(padding), count[0], count[1]
+            pair(image),
+            pair(kernel),
+            pair(dilation),
+            pair(padding),
+            count[0],
+            count[1]
         ));
     }
     Ok(Blocks { image, kernel, dilation, padding, stride, count: count.map(|c| c as usize) })
@@ -81,14 +86,25 @@ pub fn fold(x: &Tensor, size: &[i64], k: &[i64], d: &[i64], p: &[i64], s: &[i64]
     if rows % kk != 0 {
         return Err(runtime_error!(
             "Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got input.size(1)={rows} and kernel_size=({}, {}).",
-            b.kernel[0], b.kernel[1]
+            b.kernel[0],
+            b.kernel[1]
         ));
     }
     if l != want {
         return Err(runtime_error!(
             "Given output_size=({}, {}), kernel_size=({}, {}), dilation=({}, {}), padding=({}, {}), stride=({}, {}), expected size of input's dimension 2 to match the calculated number of sliding blocks {} * {} = {want}, but got input.size(2)={l}.",
-            size[0], size[1], b.kernel[0], b.kernel[1], b.dilation[0], b.dilation[1], b.padding[0], b.padding[1], b.stride[0], b.stride[1],
-            b.count[0], b.count[1]
+            size[0],
+            size[1],
+            b.kernel[0],
+            b.kernel[1],
+            b.dilation[0],
+            b.dilation[1],
+            b.padding[0],
+            b.padding[1],
+            b.stride[0],
+            b.stride[1],
+            b.count[0],
+            b.count[1]
         ));
     }
     unbatched(image(&x, b, rows / kk)?, added)
@@ -98,7 +114,9 @@ pub fn fold(x: &Tensor, size: &[i64], k: &[i64], d: &[i64], p: &[i64], s: &[i64]
 pub fn pixel_shuffle(x: &Tensor, r: i64) -> Result<Tensor> {
     let n = x.ndim();
     if n < 3 {
-        return Err(runtime_error!("pixel_shuffle expects input to have at least 3 dimensions, but got input with {n} dimension(s)"));
+        return Err(runtime_error!(
+            "pixel_shuffle expects input to have at least 3 dimensions, but got input with {n} dimension(s)"
+        ));
     }
     if r <= 0 {
         return Err(runtime_error!("pixel_shuffle expects a positive upscale_factor, but got {r}"));
@@ -123,7 +141,9 @@ pub fn pixel_shuffle(x: &Tensor, r: i64) -> Result<Tensor> {
 pub fn pixel_unshuffle(x: &Tensor, r: i64) -> Result<Tensor> {
     let n = x.ndim();
     if n < 3 {
-        return Err(runtime_error!("pixel_unshuffle expects input to have at least 3 dimensions, but got input with {n} dimension(s)"));
+        return Err(runtime_error!(
+            "pixel_unshuffle expects input to have at least 3 dimensions, but got input with {n} dimension(s)"
+        ));
     }
     if r <= 0 {
         return Err(runtime_error!("pixel_unshuffle expects a positive downscale_factor, but got {r}"));

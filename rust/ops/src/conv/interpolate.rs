@@ -112,7 +112,14 @@ fn along(x: &Tensor, dim: usize, taps: &Arc<Taps>, back: bool) -> Result<Tensor>
     attach(name, out, &[x], move |_, g| Ok(grads![along(g, dim, &t, !back)?]))
 }
 
-fn resampled(x: &Tensor, mode: Mode, size: &[usize], align: bool, scales: Option<&[f64]>, antialias: bool) -> Result<Tensor> {
+fn resampled(
+    x: &Tensor,
+    mode: Mode,
+    size: &[usize],
+    align: bool,
+    scales: Option<&[f64]>,
+    antialias: bool,
+) -> Result<Tensor> {
     if !x.dtype().is_float() {
         if x.dtype() == DType::Bool {
             return Err(not_implemented!("\"upsample\" not implemented for 'Bool'"));
@@ -137,7 +144,12 @@ fn resampled(x: &Tensor, mode: Mode, size: &[usize], align: bool, scales: Option
 
 /// Resamples `[N, C, ...]` to a size or by factors.
 pub fn interpolate(
-    x: &Tensor, size: Option<&[i64]>, factors: Option<&[f64]>, mode: &str, align: Option<bool>, recompute: Option<bool>,
+    x: &Tensor,
+    size: Option<&[i64]>,
+    factors: Option<&[f64]>,
+    mode: &str,
+    align: Option<bool>,
+    recompute: Option<bool>,
     antialias: bool,
 ) -> Result<Tensor> {
     let dims = x.ndim().saturating_sub(2);
@@ -159,9 +171,7 @@ pub fn interpolate(
         (None, None) => return Err(value_error!("either size or scale_factor should be defined")),
         (Some(s), None) => {
             if recompute == Some(true) {
-                return Err(value_error!(
-                    "recompute_scale_factor is not meaningful with an explicit size."
-                ));
+                return Err(value_error!("recompute_scale_factor is not meaningful with an explicit size."));
             }
             let s = if s.len() == 1 { vec![s[0]; dims] } else { s.to_vec() };
             if s.len() != dims {
@@ -172,7 +182,8 @@ pub fn interpolate(
             }
             if s.iter().any(|&v| v <= 0) {
                 return Err(runtime_error!(
-                    "Input and output sizes should be greater than 0, but got input (H: {:?}) output (H: {s:?})", &x.shape()[2..]
+                    "Input and output sizes should be greater than 0, but got input (H: {:?}) output (H: {s:?})",
+                    &x.shape()[2..]
                 ));
             }
             (s.iter().map(|&v| v as usize).collect(), None)
@@ -189,18 +200,24 @@ pub fn interpolate(
                 f.iter().zip(&x.shape()[2..]).map(|(f, &n)| (n as f64 * f).floor().max(0.0) as usize).collect();
             if sizes.contains(&0) {
                 return Err(runtime_error!(
-                    "Input and output sizes should be greater than 0, but got input {:?} output {sizes:?}", &x.shape()[2..]
+                    "Input and output sizes should be greater than 0, but got input {:?} output {sizes:?}",
+                    &x.shape()[2..]
                 ));
             }
             (sizes, if recompute == Some(true) { None } else { Some(f) })
         }
     };
     if x.shape()[2..].contains(&0) {
-        return Err(runtime_error!("Input and output sizes should be greater than 0, but got input {:?} output {want:?}", &x.shape()[2..]));
+        return Err(runtime_error!(
+            "Input and output sizes should be greater than 0, but got input {:?} output {want:?}",
+            &x.shape()[2..]
+        ));
     }
     rustnn_core::base::layout::numel(&want)?;
     if antialias && !(matches!(mode, "bilinear" | "bicubic") && dims == 2) {
-        return Err(value_error!("Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D tensor as input"));
+        return Err(value_error!(
+            "Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D tensor as input"
+        ));
     }
     let align = align.unwrap_or(false);
     let kind = match (mode, dims) {
@@ -233,7 +250,13 @@ pub fn interpolate(
 fn call(a: &Args) -> Result<Ret> {
     let factors = a.opt_floats(2);
     interpolate(
-        a.tensor(0)?, a.opt_ints(1), factors.as_deref(), a.str(3)?, a.opt_bool(4), a.opt_bool(5), a.opt_bool(6).unwrap_or(false),
+        a.tensor(0)?,
+        a.opt_ints(1),
+        factors.as_deref(),
+        a.str(3)?,
+        a.opt_bool(4),
+        a.opt_bool(5),
+        a.opt_bool(6).unwrap_or(false),
     )
     .ret()
 }

@@ -41,14 +41,18 @@ fn check_input(name: &str, x: &Tensor, dims: usize) -> Result<()> {
     let (n, s) = (x.ndim(), x.shape());
     if n != dims + 1 && n != dims + 2 {
         return Err(runtime_error!(
-            "{name}: non-empty {}D or {}D (batch mode) tensor expected for input, but got {s:?}", dims + 1, dims + 2
+            "{name}: non-empty {}D or {}D (batch mode) tensor expected for input, but got {s:?}",
+            dims + 1,
+            dims + 2
         )
         .hint("channels come before the spatial dimensions: [N, C, ...]"));
     }
     let from = usize::from(n == dims + 2);
     if s[from..].contains(&0) {
         return Err(runtime_error!(
-            "Expected {}D or {}D (batch mode) tensor with optional 0 dim batch size for input, but got:{s:?}", dims + 1, dims + 2
+            "Expected {}D or {}D (batch mode) tensor with optional 0 dim batch size for input, but got:{s:?}",
+            dims + 1,
+            dims + 2
         ));
     }
     Ok(())
@@ -81,11 +85,14 @@ fn fixed(name: &str, x: &Tensor, dims: usize, k: &[i64], s: &[i64], p: &[i64], d
         if p[i] as i128 > ((k[i] as i128 - 1) * d[i] as i128 + 1) / 2 {
             return Err(runtime_error!(
                 "pad should be at most half of effective kernel size, but got pad={}, kernel_size={} and dilation={}",
-                p[i], k[i], d[i]
+                p[i],
+                k[i],
+                d[i]
             ));
         }
         let n = sizes_in[i] as i128;
-        let room = n + 2 * p[i] as i128 - d[i] as i128 * (k[i] as i128 - 1) - 1 + if ceil { s[i] as i128 - 1 } else { 0 };
+        let room =
+            n + 2 * p[i] as i128 - d[i] as i128 * (k[i] as i128 - 1) - 1 + if ceil { s[i] as i128 - 1 } else { 0 };
         let mut out = room.div_euclid(s[i] as i128) + 1;
         if ceil && (out - 1) * s[i] as i128 >= n + p[i] as i128 {
             out -= 1;
@@ -197,7 +204,16 @@ fn avg_grad(g: &Tensor, plan: &Plan, divisor: Divisor, shape: &[usize]) -> Resul
 }
 
 /// Maximum pooling of the last `dims` dimensions.
-pub fn max_pool(x: &Tensor, dims: usize, k: &[i64], s: &[i64], p: &[i64], d: &[i64], ceil: bool, indices: bool) -> Result<(Tensor, Option<Tensor>)> {
+pub fn max_pool(
+    x: &Tensor,
+    dims: usize,
+    k: &[i64],
+    s: &[i64],
+    p: &[i64],
+    d: &[i64],
+    ceil: bool,
+    indices: bool,
+) -> Result<(Tensor, Option<Tensor>)> {
     let name = ["max_pool1d", "max_pool2d", "max_pool3d"][dims - 1];
     let plan = fixed(name, x, dims, k, s, p, d, ceil)?;
     max_with(x, &plan, indices)
@@ -205,7 +221,14 @@ pub fn max_pool(x: &Tensor, dims: usize, k: &[i64], s: &[i64], p: &[i64], d: &[i
 
 /// Average pooling of the last `dims` dimensions.
 pub fn avg_pool(
-    x: &Tensor, dims: usize, k: &[i64], s: &[i64], p: &[i64], ceil: bool, include_pad: bool, divisor: Option<i64>,
+    x: &Tensor,
+    dims: usize,
+    k: &[i64],
+    s: &[i64],
+    p: &[i64],
+    ceil: bool,
+    include_pad: bool,
+    divisor: Option<i64>,
 ) -> Result<Tensor> {
     let name = ["avg_pool1d", "avg_pool2d", "avg_pool3d"][dims - 1];
     if divisor == Some(0) {
@@ -246,7 +269,8 @@ pub fn max_unpool(x: &Tensor, at: &Tensor, dims: usize, size: &[i64]) -> Result<
     if x.shape() != at.shape() {
         return Err(runtime_error!(
             "Expected shape of indices to be same as that of the input tensor ({:?}) but got indices tensor with shape: {:?}",
-            x.shape(), at.shape()
+            x.shape(),
+            at.shape()
         ));
     }
     if size.len() != dims || size.iter().any(|&s| s < 0) {
@@ -276,7 +300,8 @@ fn call_avg(dims: usize, a: &Args) -> Result<Ret> {
 
 pub(crate) fn ops() -> Vec<OpDef> {
     const MAX: &str = "ref_max_pool(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)";
-    const AVG: &str = "ref_avg_pool(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)";
+    const AVG: &str =
+        "ref_avg_pool(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)";
     const F: u32 = NN | TORCH;
     vec![
         op("max_pool1d(Tensor input, int[1] kernel_size, int[1]? stride=None, int[1] padding=0, int[1] dilation=1, bool ceil_mode=False, bool return_indices=False)", F, |a| call_max(1, a))

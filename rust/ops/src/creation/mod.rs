@@ -13,7 +13,9 @@ pub(crate) fn sizes(op: &str, size: &[i64]) -> Result<Dims> {
     size.iter()
         .map(|&s| {
             usize::try_from(s).map_err(|_| match op {
-                "zeros" | "ones" | "full" => runtime_error!("{op}: Dimension size must be non-negative.").hint(format!("sizes are {size:?}")),
+                "zeros" | "ones" | "full" => {
+                    runtime_error!("{op}: Dimension size must be non-negative.").hint(format!("sizes are {size:?}"))
+                }
                 _ => runtime_error!("Trying to create tensor with negative dimension {s}: {size:?}"),
             })
         })
@@ -163,9 +165,12 @@ pub(crate) fn ops() -> Vec<OpDef> {
 
 fn strided(size: &[i64], stride: &[i64], dtype: DType) -> Result<Tensor> {
     if size.len() != stride.len() || stride.iter().any(|&s| s < 0) {
-        return Err(runtime_error!("dimensionality of sizes ({}) must match dimensionality of strides ({}), none negative", size.len(), stride.len()));
+        return Err(runtime_error!(
+            "dimensionality of sizes ({}) must match dimensionality of strides ({}), none negative",
+            size.len(),
+            stride.len()
+        ));
     }
     let strides: Vec<isize> = stride.iter().map(|&s| s as isize).collect();
     Tensor::empty_strided(&sizes("empty_strided", size)?, &strides, dtype)
 }
-

@@ -150,4 +150,3 @@ pub(super) fn ops() -> Vec<OpDef> {
         .nondiff(),
     ]
 }
-

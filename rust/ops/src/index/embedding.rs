@@ -125,7 +125,12 @@ pub fn one_hot(x: &Tensor, classes: i64) -> Result<Tensor> {
 
 /// Bags of embeddings reduced to one row each: 0 sum, 1 mean, 2 max. `starts` are where bags begin.
 fn embedding_bag(
-    weight: &Tensor, index: &Tensor, starts: &[usize], mode: u8, padding: Option<i64>, weights: Option<&Tensor>,
+    weight: &Tensor,
+    index: &Tensor,
+    starts: &[usize],
+    mode: u8,
+    padding: Option<i64>,
+    weights: Option<&Tensor>,
 ) -> Result<Tensor> {
     let inner = weight.shape()[1];
     let rows_all = embedding(weight, index, padding, false)?;
@@ -163,7 +168,13 @@ fn embedding_bag(
         let count = (low..high).filter(|&i| used(i)).count().max(1);
         for i in low..high {
             owner[i] = b as i64;
-            factor[i] = if !used(i) { 0.0 } else if mode == 1 { 1.0 / count as f64 } else { 1.0 };
+            factor[i] = if !used(i) {
+                0.0
+            } else if mode == 1 {
+                1.0 / count as f64
+            } else {
+                1.0
+            };
         }
     }
     let mut rows_all = rows_all;
@@ -198,7 +209,10 @@ fn bag_call(a: &crate::Args) -> Result<Ret> {
             let o = super::long(o)?;
             let mut s = o.slice::<i64>()?.to_vec();
             if s.first() != Some(&0) {
-                return Err(value_error!("offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got {:?}", s.first()));
+                return Err(value_error!(
+                    "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got {:?}",
+                    s.first()
+                ));
             }
             if s.windows(2).any(|w| w[1] < w[0]) || s.iter().any(|&v| v > n as i64) {
                 return Err(value_error!("offsets must not decrease nor exceed input's length {n}, got {s:?}"));
@@ -219,7 +233,10 @@ fn bag_call(a: &crate::Args) -> Result<Ret> {
     };
     let weights = a.opt_tensor(8);
     if weights.is_some() && mode != 0 {
-        return Err(runtime_error!("embedding_bag: per_sample_weights only supported for mode='sum' (got mode='{}').", a.str(6)?));
+        return Err(runtime_error!(
+            "embedding_bag: per_sample_weights only supported for mode='sum' (got mode='{}').",
+            a.str(6)?
+        ));
     }
     let index = view::reshape_to(&index, &[n])?;
     if let Some(max) = a.opt_float(3) {
@@ -228,7 +245,6 @@ fn bag_call(a: &crate::Args) -> Result<Ret> {
     let padding = padding_of(a.opt_int(10), weight.shape()[0])?;
     embedding_bag(weight, &index, &starts, mode, padding, weights).ret()
 }
-
 
 pub(crate) fn ops() -> Vec<OpDef> {
     vec![

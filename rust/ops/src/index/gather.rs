@@ -13,7 +13,9 @@ use rustnn_kernels::index::{self as kernel, Reduce};
 fn prepared(op: &str, x: &Tensor, dim: i64, index: &Tensor) -> Result<(usize, Tensor)> {
     let d = wrap_dim(dim, x.ndim())?;
     if !matches!(index.dtype(), DType::I64 | DType::I32) {
-        return Err(runtime_error!("{op}(): Expected dtype int32/int64 for index").hint(format!("it is {}", index.dtype())));
+        return Err(
+            runtime_error!("{op}(): Expected dtype int32/int64 for index").hint(format!("it is {}", index.dtype()))
+        );
     }
     if index.numel() > 0 && index.ndim() != x.ndim() {
         return Err(runtime_error!("Index tensor must have the same number of dimensions as input tensor")
@@ -31,7 +33,8 @@ pub fn gather(x: &Tensor, dim: i64, index: &Tensor) -> Result<Tensor> {
             return Err(runtime_error!(
                 "Size does not match at dimension {} expected index {:?} to be no larger than self {:?} apart from dimension {d}",
                 (0..x.ndim()).find(|&k| k != d && index.shape()[k] > x.shape()[k]).unwrap_or(0),
-                index.shape(), x.shape()
+                index.shape(),
+                x.shape()
             ));
         }
         kernel::gather(out.raw(), x.raw(), d, index.raw())?;
@@ -48,16 +51,22 @@ pub fn gather(x: &Tensor, dim: i64, index: &Tensor) -> Result<Tensor> {
 fn check_scatter(x: &Tensor, d: usize, index: &Tensor, src: Option<&Tensor>) -> Result<()> {
     let small = (0..x.ndim()).all(|k| k == d || index.shape()[k] <= x.shape()[k]);
     match src {
-        Some(s) if s.dtype() != x.dtype() => Err(runtime_error!("scatter(): Expected self.dtype to be equal to src.dtype")
-            .hint(format!("they are {} and {}", x.dtype(), s.dtype()))),
+        Some(s) if s.dtype() != x.dtype() => Err(runtime_error!(
+            "scatter(): Expected self.dtype to be equal to src.dtype"
+        )
+        .hint(format!("they are {} and {}", x.dtype(), s.dtype()))),
         Some(s) if !small || s.ndim() != x.ndim() || (0..x.ndim()).any(|k| index.shape()[k] > s.shape()[k]) => {
             Err(runtime_error!(
                 "Expected index {:?} to be no larger than self {:?} apart from dimension {d} and to be no larger size than src {:?}",
-                index.shape(), x.shape(), s.shape()
+                index.shape(),
+                x.shape(),
+                s.shape()
             ))
         }
         None if !small => Err(runtime_error!(
-            "Expected index {:?} to be no larger than self {:?} apart from dimension {d}", index.shape(), x.shape()
+            "Expected index {:?} to be no larger than self {:?} apart from dimension {d}",
+            index.shape(),
+            x.shape()
         )),
         _ => Ok(()),
     }
@@ -145,7 +154,14 @@ fn neutral(how: Reduce, dtype: DType) -> Scalar {
 }
 
 /// `scatter_reduce`: "sum", "prod", "mean", "amax", "amin".
-pub fn scatter_reduce(x: &Tensor, dim: i64, index: &Tensor, src: &Tensor, reduce: &str, include_self: bool) -> Result<Tensor> {
+pub fn scatter_reduce(
+    x: &Tensor,
+    dim: i64,
+    index: &Tensor,
+    src: &Tensor,
+    reduce: &str,
+    include_self: bool,
+) -> Result<Tensor> {
     let (how, mean) = match reduce {
         "sum" => (Reduce::Add, false),
         "mean" => (Reduce::Add, true),
@@ -157,7 +173,8 @@ pub fn scatter_reduce(x: &Tensor, dim: i64, index: &Tensor, src: &Tensor, reduce
         }
     };
     let (d, index) = prepared("scatter_reduce", x, dim, index)?;
-    let start = if include_self { x.clone() } else { scatter_value(x, dim, &index, neutral(how, x.dtype()), Reduce::Assign)? };
+    let start =
+        if include_self { x.clone() } else { scatter_value(x, dim, &index, neutral(how, x.dtype()), Reduce::Assign)? };
     if how == Reduce::Add {
         let sum = scatter(&start, dim, &index, src, Reduce::Add)?;
         if !mean {
@@ -215,7 +232,8 @@ pub fn take_along_dim(x: &Tensor, index: &Tensor, dim: Option<i64>) -> Result<Te
     if x.ndim() != index.ndim() {
         return Err(runtime_error!(
             "torch.take_along_dim(): input and indices should have the same number of dimensions, but got {} dimensions for input, and {} dimensions for indices",
-            x.ndim(), index.ndim()
+            x.ndim(),
+            index.ndim()
         ));
     }
     let (mut a, mut b): (Dims, Dims) = (x.shape().into(), index.shape().into());
@@ -278,4 +296,3 @@ pub(crate) fn ops() -> Vec<OpDef> {
         .oracle("np.take_along_axis(input, indices, dim) if dim is not None else np.take(input, indices)"),
     ]
 }
-

@@ -15,7 +15,11 @@ pub enum IndexItem {
     /// As many full dimensions as are missing.
     Ellipsis,
     Int(i64),
-    Slice { start: Option<i64>, stop: Option<i64>, step: i64 },
+    Slice {
+        start: Option<i64>,
+        stop: Option<i64>,
+        step: i64,
+    },
     /// A new dimension, of size 1 or (for false) 0.
     Bool(bool),
     /// Indices, or a mask over as many dimensions as it has.
@@ -231,7 +235,10 @@ pub(crate) fn join(picks: &[(usize, Tensor)]) -> Result<Joint> {
     for (_, t) in picks {
         shape = layout::broadcast_shapes(&shape, t.shape()).map_err(|_| {
             let shapes: Vec<String> = picks.iter().map(|(_, t)| format!("{:?}", t.shape())).collect();
-            index_error!("shape mismatch: indexing tensors could not be broadcast together with shapes {}", shapes.join(", "))
+            index_error!(
+                "shape mismatch: indexing tensors could not be broadcast together with shapes {}",
+                shapes.join(", ")
+            )
         })?;
     }
     let wide = |t: &Tensor| -> Result<Tensor> {
@@ -315,7 +322,15 @@ fn pick_backward(g: &Tensor, shape: &[usize], picks: &[(usize, Tensor)]) -> Resu
     let out = Tensor::zeros(shape, g.dtype())?;
     if let [d] = j.dims[..] {
         let index = rows::wrapped(&j.indices[0], shape[d], d)?;
-        kernel::index_add(out.raw(), d, index.slice::<i64>()?, g.to_contiguous()?.raw(), Scalar::Int(1), None, "index")?;
+        kernel::index_add(
+            out.raw(),
+            d,
+            index.slice::<i64>()?,
+            g.to_contiguous()?.raw(),
+            Scalar::Int(1),
+            None,
+            "index",
+        )?;
     } else {
         let front = j.to_front(&g.detach())?.to_contiguous()?;
         j.with(|p| kernel::put_picks(out.raw(), p, front.raw(), true))?;
@@ -323,4 +338,3 @@ fn pick_backward(g: &Tensor, shape: &[usize], picks: &[(usize, Tensor)]) -> Resu
     let picks = picks.to_vec();
     attach("IndexPutBackward0", out, &[g], move |_, gg| Ok(grads![pick(gg, &picks)?]))
 }
-

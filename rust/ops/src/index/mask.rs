@@ -3,7 +3,7 @@
 use super::put::write_in_place;
 use crate::args::{Arg, IntoRet, Ret};
 use crate::basic::to_dtype;
-use crate::registry::{INPLACE, METHOD, OpDef, OUT, TORCH, op};
+use crate::registry::{INPLACE, METHOD, OUT, OpDef, TORCH, op};
 use crate::shape::view;
 use rustnn_core::base::layout::broadcast_shapes;
 use rustnn_core::base::{B8, runtime_error};
@@ -40,7 +40,8 @@ pub fn masked_fill(x: &Tensor, mask: &Tensor, value: Scalar) -> Result<Tensor> {
 pub fn masked_fill_tensor(x: &Tensor, mask: &Tensor, value: &Tensor) -> Result<Tensor> {
     if value.ndim() > 0 {
         return Err(runtime_error!(
-            "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {} dimension(s).", value.ndim()
+            "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {} dimension(s).",
+            value.ndim()
         ));
     }
     check_mask(mask)?;
@@ -101,12 +102,16 @@ fn spread(g: &Tensor, mask: &Tensor) -> Result<Tensor> {
 /// Elements of `source`, in order, where the mask is true.
 pub fn masked_scatter(x: &Tensor, mask: &Tensor, source: &Tensor) -> Result<Tensor> {
     if mask.dtype() != DType::Bool {
-        return Err(runtime_error!("masked_scatter_ only supports boolean masks, but got mask with dtype {}", mask.dtype().name()));
+        return Err(runtime_error!(
+            "masked_scatter_ only supports boolean masks, but got mask with dtype {}",
+            mask.dtype().name()
+        ));
     }
     if source.dtype() != x.dtype() {
         return Err(runtime_error!(
             "masked_scatter: expected self and source to have same dtypes but got {} and {}",
-            x.dtype().torch_name(), source.dtype().torch_name()
+            x.dtype().torch_name(),
+            source.dtype().torch_name()
         ));
     }
     let shape = broadcast_shapes(x.shape(), mask.shape())?;
@@ -117,14 +122,14 @@ pub fn masked_scatter(x: &Tensor, mask: &Tensor, source: &Tensor) -> Result<Tens
     let from: Dims = source.shape().into();
     attach("MaskedScatterBackward0", out, &[x, source], move |c, g| {
         Ok(grads![c;
-            0 => masked_fill(g, &m, Scalar::Int(0))?,
-            1 => {
-                let used = masked_select(g, &m)?;
-                let n: usize = from.iter().product();
-                let extra = n - used.numel();
-                let all = if extra == 0 { used } else { crate::shape::pad::constant(&used, &[0, extra as i64], Scalar::Int(0))? };
-                view::reshape_to(&all, &from)?
-            }])
+        0 => masked_fill(g, &m, Scalar::Int(0))?,
+        1 => {
+            let used = masked_select(g, &m)?;
+            let n: usize = from.iter().product();
+            let extra = n - used.numel();
+            let all = if extra == 0 { used } else { crate::shape::pad::constant(&used, &[0, extra as i64], Scalar::Int(0))? };
+            view::reshape_to(&all, &from)?
+        }])
     })
 }
 
@@ -171,10 +176,12 @@ pub(crate) fn ops() -> Vec<OpDef> {
             .doc("value where the boolean mask is true; mask is broadcast.")
             .samples(&["t(3,4), b(3,4), 1.5", "t(3,4), b(4), 0.", "t(3,4), b(3,1), t()"])
             .oracle("np.where(mask, value, input)"),
-        op("masked_select(Tensor input, Tensor mask)", METHOD | TORCH | OUT, |a| masked_select(a.tensor(0)?, a.tensor(1)?).ret())
-            .doc("The elements where the boolean mask is true, as a vector.")
-            .samples(&["t(3,4), b(3,4)", "t(3,4), b(4)"])
-            .oracle("input[np.broadcast_to(mask, input.shape)]"),
+        op("masked_select(Tensor input, Tensor mask)", METHOD | TORCH | OUT, |a| {
+            masked_select(a.tensor(0)?, a.tensor(1)?).ret()
+        })
+        .doc("The elements where the boolean mask is true, as a vector.")
+        .samples(&["t(3,4), b(3,4)", "t(3,4), b(4)"])
+        .oracle("input[np.broadcast_to(mask, input.shape)]"),
         op("masked_scatter(Tensor input, Tensor mask, Tensor source)", METHOD | TORCH | INPLACE, |a| {
             masked_scatter(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?).ret()
         })
@@ -198,4 +205,3 @@ pub(crate) fn ops() -> Vec<OpDef> {
             .nondiff(),
     ]
 }
-

@@ -43,7 +43,8 @@ fn trim(value: &Tensor, ndim: usize) -> Result<Tensor> {
 /// `x[items] = value`: broadcast, cast for basic indices.
 pub fn put(x: &Tensor, items: &[IndexItem], value: &Tensor) -> Result<()> {
     let p = parse(x.shape(), items)?;
-    let y = if p.steps.is_empty() && (!p.picks.is_empty() || items.is_empty()) { x.clone() } else { basic(x, p.steps)? };
+    let y =
+        if p.steps.is_empty() && (!p.picks.is_empty() || items.is_empty()) { x.clone() } else { basic(x, p.steps)? };
     let value = if value.storage().same(x.storage()) { view::clone(value)? } else { value.clone() };
     if p.picks.is_empty() {
         let v = expand::expand_to(&trim(&value, y.ndim())?, y.shape())?;
@@ -120,16 +121,24 @@ pub fn index_put_in_place(x: &Tensor, indices: &[Option<Tensor>], values: &Tenso
 
 pub(crate) fn ops() -> Vec<OpDef> {
     vec![
-        op("index_put(Tensor input, Tensor[] indices, Tensor values, bool accumulate=False)", METHOD | TORCH | INPLACE, |a| {
-            let indices: Vec<Option<Tensor>> = a.tensors(1)?.iter().cloned().map(Some).collect();
-            index_put(a.tensor(0)?, &indices, a.tensor(2)?, a.bool(3)?).ret()
-        })
+        op(
+            "index_put(Tensor input, Tensor[] indices, Tensor values, bool accumulate=False)",
+            METHOD | TORCH | INPLACE,
+            |a| {
+                let indices: Vec<Option<Tensor>> = a.tensors(1)?.iter().cloned().map(Some).collect();
+                index_put(a.tensor(0)?, &indices, a.tensor(2)?, a.bool(3)?).ret()
+            },
+        )
         .doc("A copy with values written (or, with accumulate, added) at the places that index tensors pick together.")
         .samples(&["t(4,3), (i(2, lo=0, hi=4),), t(3), True", "t(5), (i(3, lo=0, hi=5),), t(3), True"]),
-        op("_index_put_impl_(Tensor input, Tensor?[] indices, Tensor values, bool accumulate=False)", crate::registry::PRIVATE, |a| {
-            index_put_in_place(a.tensor(0)?, a.opt_tensors(1)?, a.tensor(2)?, a.bool(3)?)?;
-            a.tensor(0)?.clone().ret()
-        })
+        op(
+            "_index_put_impl_(Tensor input, Tensor?[] indices, Tensor values, bool accumulate=False)",
+            crate::registry::PRIVATE,
+            |a| {
+                index_put_in_place(a.tensor(0)?, a.opt_tensors(1)?, a.tensor(2)?, a.bool(3)?)?;
+                a.tensor(0)?.clone().ret()
+            },
+        )
         .nondiff(),
     ]
 }

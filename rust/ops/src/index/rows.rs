@@ -26,8 +26,9 @@ pub(crate) fn wrapped(index: &Tensor, size: usize, dim: usize) -> Result<Tensor>
 
 fn vector(index: &Tensor, op: &str) -> Result<Tensor> {
     if index.ndim() > 1 {
-        return Err(index_error!("{op}(): Index is supposed to be a vector")
-            .hint(format!("it has shape {:?}", index.shape())));
+        return Err(
+            index_error!("{op}(): Index is supposed to be a vector").hint(format!("it has shape {:?}", index.shape()))
+        );
     }
     long_for(index, op)
 }
@@ -55,12 +56,16 @@ fn check_source(x: &Tensor, d: usize, index: &Tensor, source: &Tensor, op: &str)
     if source.dtype() != x.dtype() {
         return Err(runtime_error!(
             "{op}(): self ({}) and source ({}) must have the same scalar type",
-            x.dtype().torch_name(), source.dtype().torch_name()
+            x.dtype().torch_name(),
+            source.dtype().torch_name()
         ));
     }
     let n = source.shape().get(d).copied().unwrap_or(1);
     if index.numel() != n {
-        let text = format!("{op}(): Number of indices ({}) should be equal to source.size(dim): ({n}), for dim: {d}", index.numel());
+        let text = format!(
+            "{op}(): Number of indices ({}) should be equal to source.size(dim): ({n}), for dim: {d}",
+            index.numel()
+        );
         return Err(if op == "index_copy_" {
             index_error!("{op}(): Number of indices ({}) should be equal to source.size(dim) ({n})", index.numel())
         } else {
@@ -71,7 +76,8 @@ fn check_source(x: &Tensor, d: usize, index: &Tensor, source: &Tensor, op: &str)
     if !same && x.ndim() > 0 {
         return Err(runtime_error!(
             "{op}(): source tensor shape must match self tensor shape, excluding the specified dimension. Got self.shape = {:?} source.shape = {:?}",
-            x.shape(), source.shape()
+            x.shape(),
+            source.shape()
         ));
     }
     Ok(())
@@ -118,9 +124,7 @@ pub fn index_fill(x: &Tensor, dim: i64, index: &Tensor, value: Scalar) -> Result
     let out = Tensor::empty(x.shape(), x.dtype())?;
     rustnn_kernels::copy::copy(&out.raw(), &x.raw())?;
     kernel::index_fill(out.raw(), d, index.slice::<i64>()?, value)?;
-    attach("IndexFillBackward0", out, &[x], move |_, g| {
-        Ok(grads![index_fill(g, d as i64, &index, Scalar::Int(0))?])
-    })
+    attach("IndexFillBackward0", out, &[x], move |_, g| Ok(grads![index_fill(g, d as i64, &index, Scalar::Int(0))?]))
 }
 
 /// Elements of the flattened tensor.
@@ -134,7 +138,8 @@ pub fn take(x: &Tensor, index: &Tensor) -> Result<Tensor> {
 
 fn flat_places(index: &Tensor, n: usize) -> Result<Tensor> {
     wrapped(index, n, 0).map_err(|_| {
-        let bad = index.slice::<i64>().ok().and_then(|s| s.iter().find(|&&i| i < -(n as i64) || i >= n as i64).copied());
+        let bad =
+            index.slice::<i64>().ok().and_then(|s| s.iter().find(|&&i| i < -(n as i64) || i >= n as i64).copied());
         index_error!("out of range: tried to access index {} on a tensor of {n} elements.", bad.unwrap_or(0))
     })
 }
@@ -144,7 +149,8 @@ pub fn put(x: &Tensor, index: &Tensor, source: &Tensor, accumulate: bool) -> Res
     if index.numel() != source.numel() {
         return Err(runtime_error!(
             "put_(): Expected source and index to have the same number of elements, but got source.numel() = {}, index.numel() = {}",
-            source.numel(), index.numel()
+            source.numel(),
+            index.numel()
         ));
     }
     let flat = view::reshape_to(x, &[x.numel()])?;

@@ -13,7 +13,8 @@ fn same(a: &Tensor, b: &Tensor, names: (&str, &str)) -> Result<()> {
     if a.dtype() != b.dtype() {
         return Err(runtime_error!(
             "{} and {} must have the same dtype, but got {} and {}",
-            names.0, names.1,
+            names.0,
+            names.1,
             a.dtype().torch_name(),
             b.dtype().torch_name()
         )
@@ -71,12 +72,20 @@ pub fn addmm(input: &Tensor, a: &Tensor, b: &Tensor, beta: f64, alpha: f64) -> R
 pub fn addmv(input: &Tensor, m: &Tensor, v: &Tensor, beta: f64, alpha: f64) -> Result<Tensor> {
     if m.ndim() != 2 || v.ndim() != 1 || input.ndim() > 1 {
         return Err(runtime_error!(
-            "vector + matrix @ vector expected, got {}, {}, {}", input.ndim(), m.ndim(), v.ndim()
+            "vector + matrix @ vector expected, got {}, {}, {}",
+            input.ndim(),
+            m.ndim(),
+            v.ndim()
         ));
     }
     let (sm, n) = (m.shape(), v.shape()[0]);
     if sm[1] != n {
-        return Err(runtime_error!("size mismatch, got input ({}), mat ({}x{}), vec ({n})", input.numel(), sm[0], sm[1]));
+        return Err(runtime_error!(
+            "size mismatch, got input ({}), mat ({}x{}), vec ({n})",
+            input.numel(),
+            sm[0],
+            sm[1]
+        ));
     }
     let input = reshape(&expand(input, &[sm[0]])?, &[sm[0], 1])?;
     reshape(&add_product(&input, m, &reshape(v, &[n, 1])?, beta, alpha)?, &[sm[0]])
@@ -99,7 +108,11 @@ pub fn addbmm(input: &Tensor, a: &Tensor, b: &Tensor, beta: f64, alpha: f64) -> 
 /// `beta * input + alpha * outer(vec1, vec2)`.
 pub fn addr(input: &Tensor, x: &Tensor, y: &Tensor, beta: f64, alpha: f64) -> Result<Tensor> {
     if x.ndim() != 1 || y.ndim() != 1 {
-        return Err(runtime_error!("addr: Expected 1-D argument vec1 and vec2, but got {}-D and {}-D", x.ndim(), y.ndim()));
+        return Err(runtime_error!(
+            "addr: Expected 1-D argument vec1 and vec2, but got {}-D and {}-D",
+            x.ndim(),
+            y.ndim()
+        ));
     }
     add_product(input, &reshape(x, &[x.numel(), 1])?, &reshape(y, &[1, y.numel()])?, beta, alpha)
 }
@@ -108,7 +121,9 @@ pub fn addr(input: &Tensor, x: &Tensor, y: &Tensor, beta: f64, alpha: f64) -> Re
 pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     if input.ndim() == 0 || weight.ndim() == 0 || weight.ndim() > 2 {
         return Err(runtime_error!(
-            "linear(): both arguments need to be at least 1D, but they are {}D and {}D", input.ndim(), weight.ndim()
+            "linear(): both arguments need to be at least 1D, but they are {}D and {}D",
+            input.ndim(),
+            weight.ndim()
         ));
     }
     if weight.ndim() == 1 {
@@ -137,7 +152,11 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
             d < si.len() - 1 && size == sw[1]
         });
         if let Some(d) = last {
-            e = e.hint(format!("the input is {si:?}, whose last {} dimensions hold {}: flatten({d}) is missing", si.len() - d, sw[1]));
+            e = e.hint(format!(
+                "the input is {si:?}, whose last {} dimensions hold {}: flatten({d}) is missing",
+                si.len() - d,
+                sw[1]
+            ));
         } else {
             e = e.hint(format!("the input is {si:?}, the weight {sw:?} takes a last dimension of {}", sw[1]));
         }
@@ -147,7 +166,10 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
         if b.ndim() > 1 || (b.numel() != sw[0] && b.numel() != 1) {
             return Err(runtime_error!(
                 "The expanded size of the tensor ({}) must match the existing size ({}) at non-singleton dimension 1.  Target sizes: {:?}.  Tensor sizes: {:?}",
-                sw[0], b.numel(), [rows, sw[0]], b.shape()
+                sw[0],
+                b.numel(),
+                [rows, sw[0]],
+                b.shape()
             ));
         }
     }
@@ -189,19 +211,23 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
 pub fn bilinear(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (s1, s2, sw) = (x1.shape(), x2.shape(), weight.shape());
     if s1.len() != s2.len() || s1.is_empty() || sw.len() != 3 {
-        return Err(runtime_error!(
-            "bilinear(): input dimensions do not match: got {} and {}", s1.len(), s2.len()
-        ));
+        return Err(runtime_error!("bilinear(): input dimensions do not match: got {} and {}", s1.len(), s2.len()));
     }
     let d = s1.len() - 1;
     for i in 0..d {
         if s1[i] != s2[i] {
-            return Err(runtime_error!("bilinear(): input batch dimensions do not match at dim {i}: got {} and {}", s1[i], s2[i]));
+            return Err(runtime_error!(
+                "bilinear(): input batch dimensions do not match at dim {i}: got {} and {}",
+                s1[i],
+                s2[i]
+            ));
         }
     }
     for (name, have, want) in [("input1", s1[d], sw[1]), ("input2", s2[d], sw[2])] {
         if have != want {
-            return Err(runtime_error!("bilinear(): {name} size does not match weight size: got {have} but expected {want}"));
+            return Err(runtime_error!(
+                "bilinear(): {name} size does not match weight size: got {have} but expected {want}"
+            ));
         }
     }
     let rows: usize = s1[..d].iter().product();
@@ -231,20 +257,29 @@ pub(crate) fn ops() -> Vec<OpDef> {
     vec![
         op("addmm(Tensor input, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1)", F, |a| call(addmm, a))
             .doc("`beta * input + alpha * mat1 @ mat2`; input broadcasts, and is not read if beta is 0.")
-            .samples(&["t(3,5), t(3,4), t(4,5)", "t(5), t(3,4), t(4,5), beta=0.5, alpha=2", "t(3,1), t(3,4), t(4,5)", "t(5), t(3,4), t(4,5)"])
+            .samples(&[
+                "t(3,5), t(3,4), t(4,5)",
+                "t(5), t(3,4), t(4,5), beta=0.5, alpha=2",
+                "t(3,1), t(3,4), t(4,5)",
+                "t(5), t(3,4), t(4,5)",
+            ])
             .oracle("beta * input + alpha * np.einsum('ij,jk->ik', mat1, mat2)"),
         op("addmv(Tensor input, Tensor mat, Tensor vec, *, Scalar beta=1, Scalar alpha=1)", F, |a| call(addmv, a))
             .doc("`beta * input + alpha * mat @ vec`.")
             .samples(&["t(3), t(3,4), t(4)", "t(3), t(3,4), t(4), beta=0.5, alpha=2", "t(1), t(3,4), t(4)"])
             .oracle("beta * input + alpha * np.einsum('ij,j->i', mat, vec)"),
-        op("baddbmm(Tensor input, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1)", F, |a| call(baddbmm, a))
-            .doc("`beta * input + alpha * batch1 @ batch2` for batches of matrices.")
-            .samples(&["t(2,3,5), t(2,3,4), t(2,4,5)", "t(5), t(2,3,4), t(2,4,5), beta=0.5, alpha=2"])
-            .oracle("beta * input + alpha * np.einsum('bij,bjk->bik', batch1, batch2)"),
-        op("addbmm(Tensor input, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1)", F, |a| call(addbmm, a))
-            .doc("`beta * input + alpha *` the sum over the batch of `batch1 @ batch2`.")
-            .samples(&["t(3,5), t(2,3,4), t(2,4,5)", "t(3,5), t(2,3,4), t(2,4,5), beta=0.5, alpha=2"])
-            .oracle("beta * input + alpha * np.einsum('bij,bjk->ik', batch1, batch2)"),
+        op("baddbmm(Tensor input, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1)", F, |a| {
+            call(baddbmm, a)
+        })
+        .doc("`beta * input + alpha * batch1 @ batch2` for batches of matrices.")
+        .samples(&["t(2,3,5), t(2,3,4), t(2,4,5)", "t(5), t(2,3,4), t(2,4,5), beta=0.5, alpha=2"])
+        .oracle("beta * input + alpha * np.einsum('bij,bjk->bik', batch1, batch2)"),
+        op("addbmm(Tensor input, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1)", F, |a| {
+            call(addbmm, a)
+        })
+        .doc("`beta * input + alpha *` the sum over the batch of `batch1 @ batch2`.")
+        .samples(&["t(3,5), t(2,3,4), t(2,4,5)", "t(3,5), t(2,3,4), t(2,4,5), beta=0.5, alpha=2"])
+        .oracle("beta * input + alpha * np.einsum('bij,bjk->ik', batch1, batch2)"),
         op("addr(Tensor input, Tensor vec1, Tensor vec2, *, Scalar beta=1, Scalar alpha=1)", F, |a| call(addr, a))
             .doc("`beta * input + alpha *` the outer product of two vectors.")
             .samples(&["t(3,4), t(3), t(4)", "t(4), t(3), t(4), beta=0.5, alpha=2"])
@@ -253,7 +288,14 @@ pub(crate) fn ops() -> Vec<OpDef> {
             linear(a.tensor(0)?, a.tensor(1)?, a.opt_tensor(2)).ret()
         })
         .doc("`input @ weight.T + bias` over the last dimension of input; weight is [out, in].")
-        .samples(&["t(3,4), t(5,4)", "t(3,4), t(5,4), t(5)", "t(2,3,4), t(5,4), t(5)", "t(4), t(5,4), t(5)", "t(0,4), t(5,4), t(5)", "t(3,2,4).transpose(0,1), t(5,4)"])
+        .samples(&[
+            "t(3,4), t(5,4)",
+            "t(3,4), t(5,4), t(5)",
+            "t(2,3,4), t(5,4), t(5)",
+            "t(4), t(5,4), t(5)",
+            "t(0,4), t(5,4), t(5)",
+            "t(3,2,4).transpose(0,1), t(5,4)",
+        ])
         .oracle("np.einsum('...i,oi->...o', input, weight) + (0 if bias is None else bias)"),
         op("bilinear(Tensor input1, Tensor input2, Tensor weight, Tensor? bias=None)", NN | TORCH, |a| {
             bilinear(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.opt_tensor(3)).ret()

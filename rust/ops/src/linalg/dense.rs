@@ -21,7 +21,8 @@ struct Batch {
 fn batch(name: &str, x: &Tensor) -> Result<Batch> {
     if !x.dtype().is_float() {
         return Err(runtime_error!(
-            "{name}: Expected a floating point or complex tensor as input. Got {}", x.dtype().torch_name()
+            "{name}: Expected a floating point or complex tensor as input. Got {}",
+            x.dtype().torch_name()
         ));
     }
     if x.ndim() < 2 {
@@ -37,7 +38,11 @@ fn batch(name: &str, x: &Tensor) -> Result<Batch> {
 fn square(name: &str, x: &Tensor) -> Result<Batch> {
     let b = batch(name, x)?;
     if b.m != b.n {
-        return Err(runtime_error!("{name}: A must be batches of square matrices, but they are {} by {} matrices", b.m, b.n));
+        return Err(runtime_error!(
+            "{name}: A must be batches of square matrices, but they are {} by {} matrices",
+            b.m,
+            b.n
+        ));
     }
     Ok(b)
 }
@@ -99,8 +104,7 @@ fn cofactors(a: &[f64], n: usize) -> Vec<f64> {
     let mut out = vec![0.0; n * n];
     for i in 0..n {
         for j in 0..n {
-            let mut minor: Vec<f64> =
-                (0..n * n).filter(|k| k / n != i && k % n != j).map(|k| a[k]).collect();
+            let mut minor: Vec<f64> = (0..n * n).filter(|k| k / n != i && k % n != j).map(|k| a[k]).collect();
             let (_, sign) = d::lu(&mut minor, n - 1);
             let det: f64 = (0..n - 1).map(|k| minor[k * (n - 1) + k]).product::<f64>() * sign;
             out[i * n + j] = if (i + j) % 2 == 0 { det } else { -det };
@@ -150,7 +154,13 @@ pub fn slogdet(x: &Tensor) -> Result<Vec<Tensor>> {
         let mut log = 0.0;
         for k in 0..n {
             let v = a[k * n + k];
-            sign *= if v > 0.0 { 1.0 } else if v < 0.0 { -1.0 } else { v };
+            sign *= if v > 0.0 {
+                1.0
+            } else if v < 0.0 {
+                -1.0
+            } else {
+                v
+            };
             log += v.abs().ln();
         }
         signs.push(sign);
@@ -179,14 +189,16 @@ pub fn solve(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if b.dtype() != a.dtype() {
         return Err(runtime_error!(
             "linalg.solve: Expected A and B to have the same dtype, but found A of type {} and B of type {} instead",
-            a.dtype().torch_name(), b.dtype().torch_name()
+            a.dtype().torch_name(),
+            b.dtype().torch_name()
         ));
     }
     let n = s.n;
     if b.shape()[b.ndim() - 2] != n {
         return Err(runtime_error!(
             "linalg.solve: Incompatible shapes of A and B for the equation AX = B ({n}x{n} and {}x{})",
-            b.shape()[b.ndim() - 2], b.shape()[b.ndim() - 1]
+            b.shape()[b.ndim() - 2],
+            b.shape()[b.ndim() - 1]
         ));
     }
     let lead = layout::broadcast_shapes(&s.lead, &b.shape()[..b.ndim() - 2])?;
@@ -202,7 +214,8 @@ pub fn solve(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let (rows, _) = d::lu(&mut lu, n);
         if (0..n).any(|k| lu[k * n + k] == 0.0) {
             return Err(runtime_error!(
-                "torch.linalg.solve: {}The solver failed because the input matrix is singular.", place(&wa, i)
+                "torch.linalg.solve: {}The solver failed because the input matrix is singular.",
+                place(&wa, i)
             ));
         }
         data.extend(d::lu_solve(&lu, &rows, n, wb.item(i), m));
@@ -245,7 +258,15 @@ pub fn cholesky(x: &Tensor, upper: bool) -> Result<Tensor> {
     let saved = save_output(&out);
     let out = attach("LinalgCholeskyExBackward0", out, &[x], move |c, g| {
         let l = saved.get(c)?;
-        let half = mask(n, &l, |i, j| if i > j { 1.0 } else if i == j { 0.5 } else { 0.0 })?;
+        let half = mask(n, &l, |i, j| {
+            if i > j {
+                1.0
+            } else if i == j {
+                0.5
+            } else {
+                0.0
+            }
+        })?;
         let phi = f::mul(&product(&mt(&l)?, g, 1.0)?, &half)?;
         let li = inv(&l)?;
         let s = mul3(&[&mt(&li)?, &phi, &li])?;
@@ -350,11 +371,8 @@ pub fn svd(x: &Tensor, full: bool) -> Result<Vec<Tensor>> {
         let v = d::widened(&v, n, k, cv);
         vs.extend((0..cv * n).map(|t| v[(t % n) * cv + t / n]));
     }
-    let outs = vec![
-        b.tensor(&us, &[m, cu], x.dtype())?,
-        b.tensor(&ss, &[k], x.dtype())?,
-        b.tensor(&vs, &[cv, n], x.dtype())?,
-    ];
+    let outs =
+        vec![b.tensor(&us, &[m, cu], x.dtype())?, b.tensor(&ss, &[k], x.dtype())?, b.tensor(&vs, &[cv, n], x.dtype())?];
     let kept: Vec<_> = outs.iter().enumerate().map(|(i, t)| rustnn_core::graph::save_output_at(t, i)).collect();
     attach_many("LinalgSvdBackward0", outs, &[x], move |c, gs| {
         let (u, s, vh) = (kept[0].get(c)?, kept[1].get(c)?, kept[2].get(c)?);
@@ -406,7 +424,10 @@ pub fn svd(x: &Tensor, full: bool) -> Result<Vec<Tensor>> {
 pub fn matrix_power(x: &Tensor, p: i64) -> Result<Tensor> {
     let b = square("linalg.matrix_power", x)?;
     if p < 0 {
-        return matrix_power(&inv(x)?, p.checked_neg().ok_or_else(|| runtime_error!("matrix_power: {p} is too small"))?);
+        return matrix_power(
+            &inv(x)?,
+            p.checked_neg().ok_or_else(|| runtime_error!("matrix_power: {p} is too small"))?,
+        );
     }
     let mut out: Option<Tensor> = None;
     let (mut base, mut p) = (x.clone(), p);
@@ -438,7 +459,9 @@ pub fn cross(a: &Tensor, b: &Tensor, dim: Option<i64>) -> Result<Tensor> {
     let (a, b) = (f::expand(a, &shape)?, f::expand(b, &shape)?);
     if shape[dim as usize] != 3 {
         return Err(runtime_error!(
-            "linalg.cross: inputs dimension {dim} must have length 3. Got {} and {}", a.shape()[dim as usize], b.shape()[dim as usize]
+            "linalg.cross: inputs dimension {dim} must have length 3. Got {} and {}",
+            a.shape()[dim as usize],
+            b.shape()[dim as usize]
         ));
     }
     let part = |x: &Tensor, i: usize| f::narrow(x, dim, i, 1);

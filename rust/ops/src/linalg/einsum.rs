@@ -38,7 +38,9 @@ fn term(text: &str, what: &str) -> Result<Term> {
         } else if c == '.' {
             return Err(runtime_error!("einsum(): found '.' for {what} that is not part of any ellipsis"));
         } else if c != ' ' {
-            return Err(runtime_error!("einsum(): invalid subscript given at index 0 in the equation string, subscripts must be in [a-zA-Z] but found '{c}'"));
+            return Err(runtime_error!(
+                "einsum(): invalid subscript given at index 0 in the equation string, subscripts must be in [a-zA-Z] but found '{c}'"
+            ));
         }
         rest = &rest[c.len_utf8()..];
     }
@@ -170,7 +172,8 @@ pub fn einsum(equation: &str, operands: &[Tensor]) -> Result<Tensor> {
                     if p != q {
                         return Err(runtime_error!(
                             "einsum(): subscript {} is repeated for operand {} but the sizes don't match, {q} != {p}",
-                            show(names[i]), named.len()
+                            show(names[i]),
+                            named.len()
                         ));
                     }
                     x = diagonal(&x, i, j)?;
@@ -190,7 +193,8 @@ pub fn einsum(equation: &str, operands: &[Tensor]) -> Result<Tensor> {
                 Some(s) if size != 1 && size != s.1 => {
                     return Err(runtime_error!(
                         "einsum(): subscript {} has size {size} for operand {i} which does not broadcast with previously seen size {}",
-                        show(l), s.1
+                        show(l),
+                        s.1
                     ));
                 }
                 Some(_) => {}
@@ -204,11 +208,15 @@ pub fn einsum(equation: &str, operands: &[Tensor]) -> Result<Tensor> {
             let out = labels(&t, dots);
             for (i, &l) in out.iter().enumerate() {
                 if out[..i].contains(&l) {
-                    return Err(runtime_error!("einsum(): output subscript {} appears more than once in the output", show(l)));
+                    return Err(runtime_error!(
+                        "einsum(): output subscript {} appears more than once in the output",
+                        show(l)
+                    ));
                 }
                 if !matches!(l, Label::Dots(_)) && !seen.iter().any(|s| s.0 == l) {
                     return Err(runtime_error!(
-                        "einsum(): output subscript {} does not appear in the equation for any input operand", show(l)
+                        "einsum(): output subscript {} does not appear in the equation for any input operand",
+                        show(l)
                     ));
                 }
             }
@@ -216,7 +224,8 @@ pub fn einsum(equation: &str, operands: &[Tensor]) -> Result<Tensor> {
         }
         None => {
             // Ellipsis first, then letters that occur once, in order.
-            let mut letters: Vec<u8> = terms.iter().flat_map(|t| t.before.iter().chain(t.after.iter().flatten()).copied()).collect();
+            let mut letters: Vec<u8> =
+                terms.iter().flat_map(|t| t.before.iter().chain(t.after.iter().flatten()).copied()).collect();
             letters.sort_unstable();
             let once = letters.iter().filter(|&&c| letters.iter().filter(|&&d| d == c).count() == 1);
             (0..dots).rev().map(Label::Dots).chain(once.map(|&c| Label::Letter(c))).collect()
@@ -264,7 +273,8 @@ pub fn tensordot(a: &Tensor, b: &Tensor, da: &[i64], db: &[i64]) -> Result<Tenso
         if x != y {
             return Err(runtime_error!(
                 "contracted dimensions need to match, but first has size {x} in dim {} and second has size {y} in dim {}",
-                da[i], db[i]
+                da[i],
+                db[i]
             ));
         }
         if wa[..i].contains(&p) || wb[..i].contains(&q) {

@@ -1,8 +1,8 @@
 //! Views and small steps that products are put together from, with their gradients.
 
+use rustnn_core::base::dtype::Float;
 use rustnn_core::base::{layout, with_float};
 use rustnn_core::{Dims, Element, Layout, Result, Tensor, attach, attach_view, grads};
-use rustnn_core::base::dtype::Float;
 use rustnn_kernels::copy;
 
 /// Dimensions in another order.

@@ -2,7 +2,7 @@
 
 use super::glue::{contiguous, expand, mt, reshape};
 use crate::args::IntoRet;
-use crate::registry::{METHOD, OUT, OpDef, TORCH, LINALG, op};
+use crate::registry::{LINALG, METHOD, OUT, OpDef, TORCH, op};
 use rustnn_core::base::layout::broadcast_shapes;
 use rustnn_core::base::{Error, not_implemented, runtime_error};
 use rustnn_core::{DType, Dims, Result, Tensor, attach, grads, save};
@@ -46,10 +46,7 @@ pub(crate) fn same_dtype(a: &Tensor, b: &Tensor) -> Result<()> {
 
 /// The error of two matrices that do not fit.
 pub(crate) fn mismatch(a: &[usize], b: &[usize]) -> Error {
-    let e = runtime_error!(
-        "mat1 and mat2 shapes cannot be multiplied ({}x{} and {}x{})",
-        a[0], a[1], b[0], b[1]
-    );
+    let e = runtime_error!("mat1 and mat2 shapes cannot be multiplied ({}x{} and {}x{})", a[0], a[1], b[0], b[1]);
     if a[1] == b[1] {
         e.hint(format!("mat1's columns ({}) must be as many as mat2's rows ({}); mat2.T would fit", a[1], b[0]))
     } else if a[0] == b[0] {
@@ -118,7 +115,10 @@ pub(crate) fn check_bmm(a: &Tensor, b: &Tensor) -> Result<()> {
     if sa[0] != sb[0] || sa[2] != sb[1] {
         return Err(runtime_error!(
             "Expected size for first two dimensions of batch2 tensor to be: [{}, {}] but got: [{}, {}].",
-            sa[0], sa[2], sb[0], sb[1]
+            sa[0],
+            sa[2],
+            sb[0],
+            sb[1]
         )
         .hint(format!("batch1 is {sa:?}, batch2 is {sb:?}: [b, n, m] times [b, m, p]")));
     }
@@ -286,7 +286,9 @@ pub fn multi_dot(tensors: &[Tensor]) -> Result<Tensor> {
         if list[i - 1].shape()[1] != list[i].shape()[0] {
             return Err(runtime_error!(
                 "multi_dot(): tensors {} and {i} with shapes {:?} and {:?} cannot be multiplied",
-                i - 1, list[i - 1].shape(), list[i].shape()
+                i - 1,
+                list[i - 1].shape(),
+                list[i].shape()
             ));
         }
     }

@@ -6,7 +6,9 @@ use crate::basic::to_dtype;
 use crate::compose as c;
 use crate::registry::{NN, OpDef, TORCH, op};
 use crate::softmax::split;
-use rustnn_core::base::{dtype::Float, dtype::Real, index_error, not_implemented, runtime_error, value_error, with_float};
+use rustnn_core::base::{
+    dtype::Float, dtype::Real, index_error, not_implemented, runtime_error, value_error, with_float,
+};
 use rustnn_core::{DType, Element, Grads, Result, Tensor, attach, grads, needs_grad, save};
 use rustnn_kernels::loss::{self as kernel, Indexed, Scores};
 use rustnn_kernels::rowmath::sum1;
@@ -30,7 +32,12 @@ fn scores(x: &Tensor, dim: usize) -> Scores {
 
 /// Cross-entropy of `x` (`[C]`, `[N, C]` or `[N, C, ...]`) and class indices or class probabilities.
 pub fn cross_entropy(
-    x: &Tensor, target: &Tensor, weight: Option<&Tensor>, ignore: i64, reduction: Reduction, smoothing: f64,
+    x: &Tensor,
+    target: &Tensor,
+    weight: Option<&Tensor>,
+    ignore: i64,
+    reduction: Reduction,
+    smoothing: f64,
 ) -> Result<Tensor> {
     if !(0.0..=1.0).contains(&smoothing) {
         return Err(runtime_error!("label_smoothing must be between 0.0 and 1.0. Got: {smoothing}"));
@@ -50,7 +57,8 @@ pub fn cross_entropy(
             w.shape()
         ));
     }
-    let weight = weight.map(|w| to_dtype(w, x.dtype().accumulate()).and_then(|w| w.detach().to_contiguous())).transpose()?;
+    let weight =
+        weight.map(|w| to_dtype(w, x.dtype().accumulate()).and_then(|w| w.detach().to_contiguous())).transpose()?;
     let s = Setup { weight, ignore, smoothing, reduction, dim };
     if target.shape() == x.shape() && target.dtype().is_float() {
         return probabilities(x, target, s);
@@ -73,7 +81,9 @@ pub(super) fn out_of_bounds(target: &Tensor, at: usize, v: i64, classes: usize) 
     }
     place.reverse();
     index_error!("Target {v} is out of bounds.").hint(format!(
-        "it stands at target[{}]; the scores have {classes} classes (0 to {})", place.join(", "), classes as i64 - 1
+        "it stands at target[{}]; the scores have {classes} classes (0 to {})",
+        place.join(", "),
+        classes as i64 - 1
     ))
 }
 
@@ -83,8 +93,12 @@ pub(super) fn check_target(x: &Tensor, target: &Tensor, dim: usize) -> Result<()
     let classes = want.remove(dim);
     if target.dtype() != DType::I64 && target.dtype() != DType::U8 {
         let e = if target.dtype().is_float() {
-            runtime_error!("expected target dtype to be Long or Byte, but got {}", target.dtype().torch_name())
-                .hint(format!("class indices are integers: target.long(); or give class probabilities of the scores' shape {:?}", x.shape()))
+            runtime_error!("expected target dtype to be Long or Byte, but got {}", target.dtype().torch_name()).hint(
+                format!(
+                    "class indices are integers: target.long(); or give class probabilities of the scores' shape {:?}",
+                    x.shape()
+                ),
+            )
         } else {
             runtime_error!("expected scalar type Long but found {}", target.dtype().torch_name())
                 .hint("convert the target with .long()")
@@ -93,9 +107,9 @@ pub(super) fn check_target(x: &Tensor, target: &Tensor, dim: usize) -> Result<()
     }
     if target.shape() != want {
         let e = match (target.shape().first(), want.first()) {
-            (Some(&t), Some(&n)) if t != n => value_error!(
-                "Expected input batch_size ({n}) to match target batch_size ({t})."
-            ),
+            (Some(&t), Some(&n)) if t != n => {
+                value_error!("Expected input batch_size ({n}) to match target batch_size ({t}).")
+            }
             _ => runtime_error!("Expected target size {want:?}, got {:?}", target.shape()),
         };
         return Err(e.hint(format!(

@@ -24,7 +24,9 @@ impl Plan {
     fn view(&self) -> Ctc<'_> {
         let [time, batch, classes] = self.sizes;
         Ctc {
-            time, batch, classes,
+            time,
+            batch,
+            classes,
             targets: &self.targets,
             offsets: &self.offsets,
             input_lengths: &self.inputs,
@@ -48,7 +50,12 @@ fn lengths(a: &Args, i: usize) -> Result<Vec<usize>> {
 
 /// CTC loss of log-probabilities `[T, N, C]` (or `[T, C]`); targets `[N, S]` padded or all in one row.
 pub fn ctc_loss(
-    x: &Tensor, targets: &Tensor, inputs: Vec<usize>, labels: Vec<usize>, blank: i64, r: Reduction,
+    x: &Tensor,
+    targets: &Tensor,
+    inputs: Vec<usize>,
+    labels: Vec<usize>,
+    blank: i64,
+    r: Reduction,
     zero_infinity: bool,
 ) -> Result<Tensor> {
     let single = x.ndim() == 2;
@@ -58,7 +65,10 @@ pub fn ctc_loss(
         return if r == Reduction::None { c::reshape(&y, &[]) } else { Ok(y) };
     }
     let &[time, batch, classes] = x.shape() else {
-        return Err(runtime_error!("log_probs tensor must not be empty: expected (T, N, C), got shape {:?}", x.shape()));
+        return Err(runtime_error!(
+            "log_probs tensor must not be empty: expected (T, N, C), got shape {:?}",
+            x.shape()
+        ));
     };
     if blank < 0 || blank as usize >= classes {
         return Err(runtime_error!("blank must be in label range"));
@@ -77,12 +87,20 @@ pub fn ctc_loss(
         if targets.shape()[0] != batch || labels.iter().any(|&l| l > s) {
             return Err(runtime_error!(
                 "Expected tensor to have size at least {} at dimension 1, but got size {:?} (targets of ctc_loss)",
-                labels.iter().max().unwrap_or(&0), targets.shape()
+                labels.iter().max().unwrap_or(&0),
+                targets.shape()
             ));
         }
         (0..batch).map(|b| b * s).collect()
     } else {
-        labels.iter().scan(0, |at, &l| { let o = *at; *at += l; Some(o) }).collect()
+        labels
+            .iter()
+            .scan(0, |at, &l| {
+                let o = *at;
+                *at += l;
+                Some(o)
+            })
+            .collect()
     };
     if offsets.iter().zip(&labels).any(|(o, l)| o + l > flat.len()) {
         return Err(runtime_error!("ctc_loss: targets hold {} labels, target_lengths ask for more", flat.len()));
@@ -98,7 +116,12 @@ pub fn ctc_loss(
         }
     }
     let plan = Arc::new(Plan {
-        targets, offsets, inputs, labels: labels.clone(), blank: blank as usize, sizes: [time, batch, classes],
+        targets,
+        offsets,
+        inputs,
+        labels: labels.clone(),
+        blank: blank as usize,
+        sizes: [time, batch, classes],
     });
     let xc = x.to_contiguous()?;
     let mut loss = vec![0.0f64; batch];

@@ -44,9 +44,11 @@ pub(super) fn ops() -> Vec<OpDef> {
         .doc("Cosine of the angle between vectors along dim.")
         .samples(&["t(3,4), t(3,4)", "t(3,4), t(4), dim=-1", "t(5), t(5), dim=0"])
         .oracle("(x1 * x2).sum(dim) / np.linalg.norm(x1 + 0 * x2, axis=dim) / np.linalg.norm(x2 + 0 * x1, axis=dim)"),
-        op("pairwise_distance(Tensor x1, Tensor x2, float p=2.0, float eps=1e-06, bool keepdim=False)", NN | TORCH, |a| {
-            pairwise_distance(a.tensor(0)?, a.tensor(1)?, a.float(2)?, a.float(3)?, a.bool(4)?).ret()
-        })
+        op(
+            "pairwise_distance(Tensor x1, Tensor x2, float p=2.0, float eps=1e-06, bool keepdim=False)",
+            NN | TORCH,
+            |a| pairwise_distance(a.tensor(0)?, a.tensor(1)?, a.float(2)?, a.float(3)?, a.bool(4)?).ret(),
+        )
         .doc("p-norm of x1 - x2 + eps along the last dimension.")
         .samples(&["t(3,4), t(3,4)", "t(3,4), t(4), p=1., keepdim=True"])
         .oracle("np.linalg.norm(x1 - x2 + eps, ord=p, axis=-1, keepdims=keepdim)"),

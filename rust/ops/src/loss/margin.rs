@@ -32,8 +32,13 @@ fn hinge_embedding(x: &Tensor, t: &Tensor, margin: f64) -> Result<Tensor> {
 
 fn cosine_embedding(a: &Tensor, b: &Tensor, t: &Tensor, margin: f64) -> Result<Tensor> {
     if !(t.ndim() == 0 && a.ndim() == 1 || t.ndim() == 1 && a.ndim() == 2) {
-        return Err(runtime_error!("{}D target tensor expects {}D input tensors, but found inputs with sizes {:?} and {:?}.",
-            t.ndim(), t.ndim() + 1, a.shape(), b.shape()));
+        return Err(runtime_error!(
+            "{}D target tensor expects {}D input tensors, but found inputs with sizes {:?} and {:?}.",
+            t.ndim(),
+            t.ndim() + 1,
+            a.shape(),
+            b.shape()
+        ));
     }
     let sum = |x: &Tensor| c::sum_dims(x, &[-1], false);
     let (na, nb) = (c::add_s(&sum(&c::square(a)?)?, 1e-12)?, c::add_s(&sum(&c::square(b)?)?, 1e-12)?);
@@ -58,7 +63,10 @@ fn batched(x: &Tensor) -> Result<(Tensor, bool)> {
     match *x.shape() {
         [n] => Ok((c::reshape(x, &[1, n])?, true)),
         [_, _] => Ok((x.clone(), false)),
-        _ => Err(runtime_error!("Expected non-empty vector or matrix with optional 0-dim batch size, but got: {:?}", x.shape())),
+        _ => Err(runtime_error!(
+            "Expected non-empty vector or matrix with optional 0-dim batch size, but got: {:?}",
+            x.shape()
+        )),
     }
 }
 
@@ -99,7 +107,11 @@ fn multi_margin(x: &Tensor, target: &Tensor, p: i64, margin: f64, w: Option<&Ten
 
 fn multilabel_margin(x: &Tensor, target: &Tensor) -> Result<Tensor> {
     if x.shape() != target.shape() {
-        return Err(runtime_error!("inconsistent target size: {:?} for input of size: {:?}", target.shape(), x.shape()));
+        return Err(runtime_error!(
+            "inconsistent target size: {:?} for input of size: {:?}",
+            target.shape(),
+            x.shape()
+        ));
     }
     let (x, single) = batched(x)?;
     let (n, classes) = (x.shape()[0], x.shape()[1]);

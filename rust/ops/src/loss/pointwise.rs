@@ -84,7 +84,8 @@ pub fn binary_cross_entropy(x: &Tensor, y: &Tensor, w: Option<&Tensor>, r: Reduc
     if x.shape() != y.shape() {
         return Err(value_error!(
             "Using a target size ({}) that is different to the input size ({}) is deprecated. Please ensure they have the same size.",
-            size_text(y.shape()), size_text(x.shape())
+            size_text(y.shape()),
+            size_text(x.shape())
         ));
     }
     if x.dtype() != y.dtype() {
@@ -137,11 +138,17 @@ pub(super) fn logits_loss(x: &Tensor, y: &Tensor, pos_weight: Option<&Tensor>) -
 
 /// Binary cross-entropy of scores (a sigmoid is taken inside, without overflow).
 pub fn binary_cross_entropy_with_logits(
-    x: &Tensor, y: &Tensor, w: Option<&Tensor>, r: Reduction, pos_weight: Option<&Tensor>,
+    x: &Tensor,
+    y: &Tensor,
+    w: Option<&Tensor>,
+    r: Reduction,
+    pos_weight: Option<&Tensor>,
 ) -> Result<Tensor> {
     if x.shape() != y.shape() {
         return Err(value_error!(
-            "Target size ({}) must be the same as input size ({})", size_text(y.shape()), size_text(x.shape())
+            "Target size ({}) must be the same as input size ({})",
+            size_text(y.shape()),
+            size_text(x.shape())
         ));
     }
     scaled(&logits_loss(x, y, pos_weight)?, w, r)

@@ -31,11 +31,19 @@ fn values(t: &Tensor) -> Result<Vec<f64>> {
 /// Batch norm of `[batch, channels, ...]`. In training the batch's own statistics are used and, where running ones
 /// are given, mixed into them; in evaluation the running ones are used.
 pub fn batch_norm(
-    x: &Tensor, running: (Option<&Tensor>, Option<&Tensor>), w: Option<&Tensor>, b: Option<&Tensor>, training: bool,
-    momentum: f64, eps: f64,
+    x: &Tensor,
+    running: (Option<&Tensor>, Option<&Tensor>),
+    w: Option<&Tensor>,
+    b: Option<&Tensor>,
+    training: bool,
+    momentum: f64,
+    eps: f64,
 ) -> Result<Tensor> {
     if x.ndim() < 2 {
-        return Err(runtime_error!("batch_norm: expected an input of at least 2 dimensions, got shape {:?}", x.shape()));
+        return Err(runtime_error!(
+            "batch_norm: expected an input of at least 2 dimensions, got shape {:?}",
+            x.shape()
+        ));
     }
     let d = ncs(x);
     let count = d.n * d.s;
@@ -98,7 +106,14 @@ pub fn batch_norm(
 }
 
 fn record(
-    x: &Tensor, w: Option<Tensor>, b: Option<Tensor>, y: Tensor, d: Ncs, training: bool, eps: f64, mean: Tensor,
+    x: &Tensor,
+    w: Option<Tensor>,
+    b: Option<Tensor>,
+    y: Tensor,
+    d: Ncs,
+    training: bool,
+    eps: f64,
+    mean: Tensor,
     rstd: Tensor,
 ) -> Result<Tensor> {
     let (inputs, iw, ib) = present(x, w.as_ref(), b.as_ref());
@@ -152,11 +167,19 @@ fn record(
 
 /// Instance norm: each channel of each sample by itself; or, without `use_input_stats`, by running statistics.
 pub fn instance_norm(
-    x: &Tensor, running: (Option<&Tensor>, Option<&Tensor>), w: Option<&Tensor>, b: Option<&Tensor>,
-    use_input_stats: bool, momentum: f64, eps: f64,
+    x: &Tensor,
+    running: (Option<&Tensor>, Option<&Tensor>),
+    w: Option<&Tensor>,
+    b: Option<&Tensor>,
+    use_input_stats: bool,
+    momentum: f64,
+    eps: f64,
 ) -> Result<Tensor> {
     if x.ndim() < 2 {
-        return Err(runtime_error!("instance_norm: expected an input of at least 2 dimensions, got shape {:?}", x.shape()));
+        return Err(runtime_error!(
+            "instance_norm: expected an input of at least 2 dimensions, got shape {:?}",
+            x.shape()
+        ));
     }
     if !use_input_stats {
         return batch_norm(x, running, w, b, false, momentum, eps);
@@ -164,7 +187,8 @@ pub fn instance_norm(
     let d = ncs(x);
     if d.s == 1 {
         return Err(value_error!(
-            "Expected more than 1 spatial element when training, got input size {}", size_text(x.shape())
+            "Expected more than 1 spatial element when training, got input size {}",
+            size_text(x.shape())
         ));
     }
     let y = super::group_norm(x, d.c.max(1) as i64, w, b, eps)?;

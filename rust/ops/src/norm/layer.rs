@@ -24,14 +24,17 @@ fn row_length(x: &Tensor, shape: &[i64], params: [(Option<&Tensor>, &str); 2]) -
         if let Some(p) = p.filter(|p| p.shape() != want) {
             return Err(runtime_error!(
                 "Expected {name} to be of same shape as normalized_shape, but got {name} of shape [{}] and normalized_shape = [{}]",
-                list(p.shape()), list(&want)
+                list(p.shape()),
+                list(&want)
             ));
         }
     }
     if x.ndim() < want.len() || x.shape()[x.ndim() - want.len()..] != want[..] {
         return Err(runtime_error!(
             "Given normalized_shape=[{}], expected input with shape [*, {}], but got input of size[{}]",
-            list(&want), list(&want), list(x.shape())
+            list(&want),
+            list(&want),
+            list(x.shape())
         ));
     }
     Ok(want.iter().product())

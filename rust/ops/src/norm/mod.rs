@@ -34,14 +34,18 @@ pub(crate) fn parameter(p: Option<&Tensor>, n: usize, d: DType, what: &str) -> R
 
 /// The inputs that exist, and where weight and bias stand among them.
 pub(crate) fn present<'a>(
-    x: &'a Tensor, w: Option<&'a Tensor>, b: Option<&'a Tensor>,
+    x: &'a Tensor,
+    w: Option<&'a Tensor>,
+    b: Option<&'a Tensor>,
 ) -> (SmallVec<[&'a Tensor; 3]>, Option<usize>, Option<usize>) {
     let mut v: SmallVec<[&Tensor; 3]> = SmallVec::new();
     v.push(x);
-    let mut put = |t: Option<&'a Tensor>| t.map(|t| {
-        v.push(t);
-        v.len() - 1
-    });
+    let mut put = |t: Option<&'a Tensor>| {
+        t.map(|t| {
+            v.push(t);
+            v.len() - 1
+        })
+    };
     let (iw, ib) = (put(w), put(b));
     (v, iw, ib)
 }
@@ -49,7 +53,13 @@ pub(crate) fn present<'a>(
 /// Gradients of `xhat * w + b` with `xhat = (x - mean) / sqrt(var + eps)` by ordinary ops, for graphs of gradients:
 /// that of `x`, and `g * xhat`. `w` broadcasts to `x`; statistics are taken over `dims`, or are the given constants.
 pub(crate) fn composite(
-    g: &Tensor, x: &Tensor, w: Option<&Tensor>, dims: &[i64], eps: f64, rms: bool, fixed: Option<(&Tensor, &Tensor)>,
+    g: &Tensor,
+    x: &Tensor,
+    w: Option<&Tensor>,
+    dims: &[i64],
+    eps: f64,
+    rms: bool,
+    fixed: Option<(&Tensor, &Tensor)>,
 ) -> Result<(Tensor, Tensor)> {
     let wg = w.map_or_else(|| Ok(g.clone()), |w| c::mul(g, w))?;
     if let Some((mean, rstd)) = fixed {
@@ -153,4 +163,3 @@ macro_rules! float_only {
     };
 }
 pub(crate) use float_only;
-

@@ -45,7 +45,11 @@ fn items(a: &Args, states: [Option<usize>; 3]) -> Result<Vec<Item>> {
         .map(|(i, (p, g))| {
             check_writable(p)?;
             if p.shape() != g.shape() {
-                return Err(runtime_error!("optimizer: a parameter of shape {:?} has a gradient of shape {:?}", p.shape(), g.shape()));
+                return Err(runtime_error!(
+                    "optimizer: a parameter of shape {:?} has a gradient of shape {:?}",
+                    p.shape(),
+                    g.shape()
+                ));
             }
             Ok(Item {
                 p: p.clone(),
@@ -76,8 +80,11 @@ fn step(items: &[Item], f: impl Fn(DType, &[&Item]) -> Result<()>) -> Result<()>
         for i in items {
             // A dense parameter whose states lie alike is one run of memory in any order of dimensions.
             let d = i.p.dtype();
-            let alike = i.p.layout().is_dense() && [Some(&i.g), i.s[0].as_ref(), i.s[1].as_ref(), i.s[2].as_ref()]
-                .into_iter().flatten().all(|t| t.strides() == i.p.strides() && t.dtype() == d);
+            let alike = i.p.layout().is_dense()
+                && [Some(&i.g), i.s[0].as_ref(), i.s[1].as_ref(), i.s[2].as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .all(|t| t.strides() == i.p.strides() && t.dtype() == d);
             if alike && i.p.numel() > 0 {
                 let flat = |t: &Tensor| {
                     let mut l = rustnn_core::Layout::contiguous(&[t.numel()]);
@@ -151,8 +158,12 @@ macro_rules! run {
 
 fn sgd(a: &Args) -> Result<Ret> {
     let h = kernel::Sgd {
-        lr: a.float(3)?, momentum: a.float(4)?, dampening: a.float(5)?, weight_decay: a.float(6)?,
-        nesterov: a.bool(7)?, maximize: a.bool(8)?,
+        lr: a.float(3)?,
+        momentum: a.float(4)?,
+        dampening: a.float(5)?,
+        weight_decay: a.float(6)?,
+        nesterov: a.bool(7)?,
+        maximize: a.bool(8)?,
     };
     let mut items = items(a, [Some(2), None, None])?;
     let first = a.bool(9)?;
@@ -165,8 +176,14 @@ fn sgd(a: &Args) -> Result<Ret> {
 
 fn adam(a: &Args) -> Result<Ret> {
     let h = kernel::Adam {
-        lr: a.float(6)?, beta1: a.float(7)?, beta2: a.float(8)?, eps: a.float(9)?, weight_decay: a.float(10)?,
-        amsgrad: a.bool(11)?, maximize: a.bool(12)?, decoupled: a.bool(13)?,
+        lr: a.float(6)?,
+        beta1: a.float(7)?,
+        beta2: a.float(8)?,
+        eps: a.float(9)?,
+        weight_decay: a.float(10)?,
+        amsgrad: a.bool(11)?,
+        maximize: a.bool(12)?,
+        decoupled: a.bool(13)?,
     };
     let mut items = items(a, [Some(2), Some(3), Some(4)])?;
     if items.iter().any(|i| i.s[0].is_none() || i.s[1].is_none() || (h.amsgrad && i.s[2].is_none())) {
@@ -178,11 +195,19 @@ fn adam(a: &Args) -> Result<Ret> {
 
 fn rmsprop(a: &Args) -> Result<Ret> {
     let h = kernel::RmsProp {
-        lr: a.float(6)?, alpha: a.float(7)?, eps: a.float(8)?, weight_decay: a.float(9)?, momentum: a.float(10)?,
-        centered: a.bool(11)?, maximize: a.bool(12)?,
+        lr: a.float(6)?,
+        alpha: a.float(7)?,
+        eps: a.float(8)?,
+        weight_decay: a.float(9)?,
+        momentum: a.float(10)?,
+        centered: a.bool(11)?,
+        maximize: a.bool(12)?,
     };
     let mut items = items(a, [Some(2), Some(4), Some(3)])?;
-    if items.iter().any(|i| i.s[0].is_none() || (h.momentum > 0.0 && i.s[1].is_none()) || (h.centered && i.s[2].is_none())) {
+    if items
+        .iter()
+        .any(|i| i.s[0].is_none() || (h.momentum > 0.0 && i.s[1].is_none()) || (h.centered && i.s[2].is_none()))
+    {
         return Err(runtime_error!("_rmsprop_step: a state is missing"));
     }
     count(&mut items, list(a, 5, a.tensors(0)?.len(), "steps")?)?;
@@ -191,7 +216,11 @@ fn rmsprop(a: &Args) -> Result<Ret> {
 
 fn adagrad(a: &Args) -> Result<Ret> {
     let h = kernel::Adagrad {
-        lr: a.float(4)?, lr_decay: a.float(5)?, weight_decay: a.float(6)?, eps: a.float(7)?, maximize: a.bool(8)?,
+        lr: a.float(4)?,
+        lr_decay: a.float(5)?,
+        weight_decay: a.float(6)?,
+        eps: a.float(7)?,
+        maximize: a.bool(8)?,
     };
     let mut items = items(a, [Some(2), None, None])?;
     if items.iter().any(|i| i.s[0].is_none()) {

@@ -2,11 +2,11 @@
 //! gradient is itself recorded (`create_graph`), it is written with ordinary ops instead.
 
 use super::{
-    Num, add, affine, apply, compare, div, exp, mul, neg, one_minus, place, square, sub, times,
-    unsupported, where_, zeros_like,
+    Num, add, affine, apply, compare, div, exp, mul, neg, one_minus, place, square, sub, times, unsupported, where_,
+    zeros_like,
 };
 use crate::registry::{DIRECT, INPLACE, METHOD, NN, NO_FUNCTION_INPLACE, OUT, TORCH, op};
-use crate::{Args, DType, IntoRet, OpDef, Ret, Result, Tensor, attach, grads, needs_grad, save, save_output};
+use crate::{Args, DType, IntoRet, OpDef, Result, Ret, Tensor, attach, grads, needs_grad, save, save_output};
 use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::{not_implemented, runtime_error};
 use rustnn_core::mode;
@@ -41,7 +41,14 @@ enum Save {
 }
 
 /// An activation in one pass, its gradient in one pass.
-fn activate(x: &Tensor, forward: Unary, node: &'static str, keep: Save, back: Backward, slope: Option<Slope>) -> Result<Tensor> {
+fn activate(
+    x: &Tensor,
+    forward: Unary,
+    node: &'static str,
+    keep: Save,
+    back: Backward,
+    slope: Option<Slope>,
+) -> Result<Tensor> {
     if !x.dtype().is_float() {
         return Err(unsupported(node.trim_end_matches("Backward0"), x.dtype()));
     }
@@ -70,7 +77,14 @@ pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
     if !x.dtype().is_float() {
         return apply(Unary::Sigmoid, x, mode::default_dtype());
     }
-    activate(x, Unary::Sigmoid, "SigmoidBackward0", Save::Output, Backward::Sigmoid, Some(|y, _| mul(y, &one_minus(y)?)))
+    activate(
+        x,
+        Unary::Sigmoid,
+        "SigmoidBackward0",
+        Save::Output,
+        Backward::Sigmoid,
+        Some(|y, _| mul(y, &one_minus(y)?)),
+    )
 }
 
 /// Hyperbolic tangent.
@@ -99,58 +113,105 @@ pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
 
 /// scale · x above 0, scale · alpha · (e^(input · x) − 1) below.
 pub fn elu(x: &Tensor, alpha: f64, scale: f64, input: f64) -> Result<Tensor> {
-    activate(x, Unary::Elu(alpha, scale, input), "EluBackward0", Save::Input, Backward::Elu(alpha, scale, input), Some(|x, k| {
-        let Backward::Elu(alpha, scale, input) = k else { return zeros_like(x) };
-        let below = times(&exp(&times(x, input)?)?, alpha * scale * input)?;
-        where_(&compare::le(x, 0.0)?, &below, scale)
-    }))
+    activate(
+        x,
+        Unary::Elu(alpha, scale, input),
+        "EluBackward0",
+        Save::Input,
+        Backward::Elu(alpha, scale, input),
+        Some(|x, k| {
+            let Backward::Elu(alpha, scale, input) = k else { return zeros_like(x) };
+            let below = times(&exp(&times(x, input)?)?, alpha * scale * input)?;
+            where_(&compare::le(x, 0.0)?, &below, scale)
+        }),
+    )
 }
 
 /// x · Φ(x), or its tanh approximation.
 pub fn gelu(x: &Tensor, approximate: &str) -> Result<Tensor> {
     match approximate {
-        "none" => activate(x, Unary::Gelu, "GeluBackward0", Save::Input, Backward::Gelu, Some(|x, _| {
-            add(&ndtr(x)?, &mul(x, &density(x)?)?)
-        })),
-        "tanh" => activate(x, Unary::GeluTanh, "GeluBackward0", Save::Input, Backward::GeluTanh, Some(|x, _| {
-            let (k, c) = (0.797_884_560_802_865_4, 0.044_715);
-            let x2 = square(x)?;
-            let t = tanh(&mul(x, &affine(&x2, k * c, k)?)?)?;
-            let inner = mul(&mul(x, &affine(&x2, 3.0 * k * c, k)?)?, &one_minus(&square(&t)?)?)?;
-            times(&add(&affine(&t, 1.0, 1.0)?, &inner)?, 0.5)
-        })),
+        "none" => activate(
+            x,
+            Unary::Gelu,
+            "GeluBackward0",
+            Save::Input,
+            Backward::Gelu,
+            Some(|x, _| add(&ndtr(x)?, &mul(x, &density(x)?)?)),
+        ),
+        "tanh" => activate(
+            x,
+            Unary::GeluTanh,
+            "GeluBackward0",
+            Save::Input,
+            Backward::GeluTanh,
+            Some(|x, _| {
+                let (k, c) = (0.797_884_560_802_865_4, 0.044_715);
+                let x2 = square(x)?;
+                let t = tanh(&mul(x, &affine(&x2, k * c, k)?)?)?;
+                let inner = mul(&mul(x, &affine(&x2, 3.0 * k * c, k)?)?, &one_minus(&square(&t)?)?)?;
+                times(&add(&affine(&t, 1.0, 1.0)?, &inner)?, 0.5)
+            }),
+        ),
         _ => Err(runtime_error!("approximate argument must be either none or tanh.")),
     }
 }
 
 /// x · sigmoid(x)
 pub fn silu(x: &Tensor) -> Result<Tensor> {
-    activate(x, Unary::Silu, "SiluBackward0", Save::Input, Backward::Silu, Some(|x, _| {
-        let s = sigmoid(x)?;
-        mul(&s, &affine(&mul(x, &one_minus(&s)?)?, 1.0, 1.0)?)
-    }))
+    activate(
+        x,
+        Unary::Silu,
+        "SiluBackward0",
+        Save::Input,
+        Backward::Silu,
+        Some(|x, _| {
+            let s = sigmoid(x)?;
+            mul(&s, &affine(&mul(x, &one_minus(&s)?)?, 1.0, 1.0)?)
+        }),
+    )
 }
 
 /// x · tanh(softplus(x))
 pub fn mish(x: &Tensor) -> Result<Tensor> {
-    activate(x, Unary::Mish, "MishBackward0", Save::Input, Backward::Mish, Some(|x, _| {
-        let t = tanh(&softplus(x, 1.0, 20.0)?)?;
-        add(&t, &mul(&mul(x, &sigmoid(x)?)?, &one_minus(&square(&t)?)?)?)
-    }))
+    activate(
+        x,
+        Unary::Mish,
+        "MishBackward0",
+        Save::Input,
+        Backward::Mish,
+        Some(|x, _| {
+            let t = tanh(&softplus(x, 1.0, 20.0)?)?;
+            add(&t, &mul(&mul(x, &sigmoid(x)?)?, &one_minus(&square(&t)?)?)?)
+        }),
+    )
 }
 
 /// log(1 + e^(βx)) / β; x itself where βx is above the threshold.
 pub fn softplus(x: &Tensor, beta: f64, threshold: f64) -> Result<Tensor> {
-    activate(x, Unary::Softplus(beta, threshold), "SoftplusBackward0", Save::Input, Backward::Softplus(beta, threshold), Some(|x, k| {
-        let Backward::Softplus(beta, threshold) = k else { return zeros_like(x) };
-        let t = times(x, beta)?;
-        where_(&compare::gt(&t, threshold)?, 1.0, &sigmoid(&t)?)
-    }))
+    activate(
+        x,
+        Unary::Softplus(beta, threshold),
+        "SoftplusBackward0",
+        Save::Input,
+        Backward::Softplus(beta, threshold),
+        Some(|x, k| {
+            let Backward::Softplus(beta, threshold) = k else { return zeros_like(x) };
+            let t = times(x, beta)?;
+            where_(&compare::gt(&t, threshold)?, 1.0, &sigmoid(&t)?)
+        }),
+    )
 }
 
 /// log(sigmoid(x))
 pub fn logsigmoid(x: &Tensor) -> Result<Tensor> {
-    activate(x, Unary::LogSigmoid, "LogSigmoidBackward0", Save::Input, Backward::LogSigmoid, Some(|x, _| sigmoid(&neg(x)?)))
+    activate(
+        x,
+        Unary::LogSigmoid,
+        "LogSigmoidBackward0",
+        Save::Input,
+        Backward::LogSigmoid,
+        Some(|x, _| sigmoid(&neg(x)?)),
+    )
 }
 
 /// x limited to [lo, hi].
@@ -168,10 +229,17 @@ pub fn hardsigmoid(x: &Tensor) -> Result<Tensor> {
 
 /// x · relu6(x + 3) / 6
 pub fn hardswish(x: &Tensor) -> Result<Tensor> {
-    activate(x, Unary::Hardswish, "HardswishBackward0", Save::Input, Backward::Hardswish, Some(|x, _| {
-        let mid = affine(x, 1.0 / 3.0, 0.5)?;
-        where_(&compare::le(x, -3.0)?, 0.0, &where_(&compare::ge(x, 3.0)?, 1.0, &mid)?)
-    }))
+    activate(
+        x,
+        Unary::Hardswish,
+        "HardswishBackward0",
+        Save::Input,
+        Backward::Hardswish,
+        Some(|x, _| {
+            let mid = affine(x, 1.0 / 3.0, 0.5)?;
+            where_(&compare::le(x, -3.0)?, 0.0, &where_(&compare::ge(x, 3.0)?, 1.0, &mid)?)
+        }),
+    )
 }
 
 fn hardshrink(x: &Tensor, lambda: f64) -> Result<Tensor> {
@@ -200,7 +268,10 @@ fn tanhshrink(x: &Tensor) -> Result<Tensor> {
 /// x above 0, `weight` (one, or one per channel of dimension 1) times x below.
 pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     if weight.ndim() > 1 {
-        return Err(runtime_error!("prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {}", weight.ndim()));
+        return Err(runtime_error!(
+            "prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {}",
+            weight.ndim()
+        ));
     }
     if x.dtype() != weight.dtype() {
         return Err(runtime_error!("prelu: Type promoting not supported. Got {} and {}", x.dtype(), weight.dtype()));
@@ -301,37 +372,81 @@ pub(crate) fn ops() -> Vec<OpDef> {
     let hard: &[&str] = &["t(3,4) * 3", "t()", "t(0,3)"];
     v.extend([
         op("relu(Tensor input, bool inplace=False)", NN, |a| maybe_inplace(a, 1, relu))
-            .doc("max(x, 0); NaN stays.").samples(three).oracle("np.maximum(input, 0)"),
+            .doc("max(x, 0); NaN stays.")
+            .samples(three)
+            .oracle("np.maximum(input, 0)"),
         op("relu6(Tensor input, bool inplace=False)", NN, |a| maybe_inplace(a, 1, |x| hardtanh(x, 0.0, 6.0)))
-            .doc("x limited to [0, 6].").samples(&["t(3,4) * 5"]).oracle("np.clip(input, 0, 6)"),
-        op("leaky_relu(Tensor input, float negative_slope=0.01, bool inplace=False)", NN, |a| maybe_inplace(a, 2, |x| leaky_relu(x, a.float(1)?)))
-            .doc("x above 0, negative_slope · x below.").samples(&["t(3,4)", "t(3,4), 0.3"]).oracle("np.where(input > 0, input, negative_slope * input)"),
-        op("elu(Tensor input, float alpha=1.0, bool inplace=False)", NN, |a| maybe_inplace(a, 2, |x| elu(x, a.float(1)?, 1.0, 1.0)))
-            .doc("x above 0, alpha · (e^x − 1) below.").samples(&["t(3,4)", "t(3,4), 0.7"]).oracle("np.where(input > 0, input, alpha * np.expm1(np.minimum(input, 0)))"),
+            .doc("x limited to [0, 6].")
+            .samples(&["t(3,4) * 5"])
+            .oracle("np.clip(input, 0, 6)"),
+        op("leaky_relu(Tensor input, float negative_slope=0.01, bool inplace=False)", NN, |a| {
+            maybe_inplace(a, 2, |x| leaky_relu(x, a.float(1)?))
+        })
+        .doc("x above 0, negative_slope · x below.")
+        .samples(&["t(3,4)", "t(3,4), 0.3"])
+        .oracle("np.where(input > 0, input, negative_slope * input)"),
+        op("elu(Tensor input, float alpha=1.0, bool inplace=False)", NN, |a| {
+            maybe_inplace(a, 2, |x| elu(x, a.float(1)?, 1.0, 1.0))
+        })
+        .doc("x above 0, alpha · (e^x − 1) below.")
+        .samples(&["t(3,4)", "t(3,4), 0.7"])
+        .oracle("np.where(input > 0, input, alpha * np.expm1(np.minimum(input, 0)))"),
         op("selu(Tensor input, bool inplace=False)", NN, |a| maybe_inplace(a, 1, selu))
-            .doc("elu scaled so that activations keep mean 0 and variance 1.").samples(three)
-            .oracle("1.0507009873554805 * np.where(input > 0, input, 1.6732632423543772 * np.expm1(np.minimum(input, 0)))"),
-        op("selu(Tensor input)", TORCH | INPLACE, |a| selu(a.tensor(0)?).ret()).doc("As nn.functional.selu.").samples(three)
-            .oracle("1.0507009873554805 * np.where(input > 0, input, 1.6732632423543772 * np.expm1(np.minimum(input, 0)))"),
-        op("celu(Tensor input, float alpha=1.0, bool inplace=False)", NN, |a| maybe_inplace(a, 2, |x| celu(x, a.float(1)?)))
-            .doc("x above 0, alpha · (e^(x/alpha) − 1) below.").samples(&["t(3,4)", "t(3,4), 0.7"])
+            .doc("elu scaled so that activations keep mean 0 and variance 1.")
+            .samples(three)
+            .oracle(
+                "1.0507009873554805 * np.where(input > 0, input, 1.6732632423543772 * np.expm1(np.minimum(input, 0)))",
+            ),
+        op("selu(Tensor input)", TORCH | INPLACE, |a| selu(a.tensor(0)?).ret())
+            .doc("As nn.functional.selu.")
+            .samples(three)
+            .oracle(
+                "1.0507009873554805 * np.where(input > 0, input, 1.6732632423543772 * np.expm1(np.minimum(input, 0)))",
+            ),
+        op("celu(Tensor input, float alpha=1.0, bool inplace=False)", NN, |a| {
+            maybe_inplace(a, 2, |x| celu(x, a.float(1)?))
+        })
+        .doc("x above 0, alpha · (e^(x/alpha) − 1) below.")
+        .samples(&["t(3,4)", "t(3,4), 0.7"])
+        .oracle("np.where(input > 0, input, alpha * np.expm1(np.minimum(input, 0) / alpha))"),
+        op("celu(Tensor input, Scalar alpha=1.0)", TORCH | INPLACE, |a| celu(a.tensor(0)?, a.float(1)?).ret())
+            .doc("As nn.functional.celu.")
+            .samples(&["t(3,4), 0.7"])
             .oracle("np.where(input > 0, input, alpha * np.expm1(np.minimum(input, 0) / alpha))"),
-        op("celu(Tensor input, Scalar alpha=1.0)", TORCH | INPLACE, |a| celu(a.tensor(0)?, a.float(1)?).ret()).doc("As nn.functional.celu.")
-            .samples(&["t(3,4), 0.7"]).oracle("np.where(input > 0, input, alpha * np.expm1(np.minimum(input, 0) / alpha))"),
         op("silu(Tensor input, bool inplace=False)", NN, |a| maybe_inplace(a, 1, silu))
-            .doc("x · sigmoid(x).").samples(three).oracle("input * special.expit(input)"),
+            .doc("x · sigmoid(x).")
+            .samples(three)
+            .oracle("input * special.expit(input)"),
         op("mish(Tensor input, bool inplace=False)", NN, |a| maybe_inplace(a, 1, mish))
-            .doc("x · tanh(softplus(x)).").samples(three).oracle("input * np.tanh(np.logaddexp(0, input))"),
-        op("hardtanh(Tensor input, float min_val=-1.0, float max_val=1.0, bool inplace=False)", NN, |a| maybe_inplace(a, 3, |x| hardtanh(x, a.float(1)?, a.float(2)?)))
-            .doc("x limited to [min_val, max_val].").samples(&["t(3,4)", "t(3,4), -0.3, 0.6"]).oracle("np.clip(input, min_val, max_val)"),
+            .doc("x · tanh(softplus(x)).")
+            .samples(three)
+            .oracle("input * np.tanh(np.logaddexp(0, input))"),
+        op("hardtanh(Tensor input, float min_val=-1.0, float max_val=1.0, bool inplace=False)", NN, |a| {
+            maybe_inplace(a, 3, |x| hardtanh(x, a.float(1)?, a.float(2)?))
+        })
+        .doc("x limited to [min_val, max_val].")
+        .samples(&["t(3,4)", "t(3,4), -0.3, 0.6"])
+        .oracle("np.clip(input, min_val, max_val)"),
         op("hardsigmoid(Tensor input, bool inplace=False)", NN, |a| maybe_inplace(a, 1, hardsigmoid))
-            .doc("relu6(x + 3) / 6.").samples(hard).oracle("np.clip(input + 3, 0, 6) / 6"),
+            .doc("relu6(x + 3) / 6.")
+            .samples(hard)
+            .oracle("np.clip(input + 3, 0, 6) / 6"),
         op("hardswish(Tensor input, bool inplace=False)", NN, |a| maybe_inplace(a, 1, hardswish))
-            .doc("x · relu6(x + 3) / 6.").samples(&["t(3,4) * 3", "t()", "t(0,3)"]).oracle("input * np.clip(input + 3, 0, 6) / 6"),
-        op("threshold(Tensor input, float threshold, float value, bool inplace=False)", NN, |a| maybe_inplace(a, 3, |x| threshold(x, a.float(1)?, a.float(2)?)))
-            .doc("x above the threshold, value elsewhere.").samples(&["t(3,4), 0.1, 20.0"]).oracle("np.where(input > threshold, input, value)"),
-        op("threshold(Tensor input, Scalar threshold, Scalar value)", TORCH | INPLACE | NO_FUNCTION_INPLACE, |a| threshold(a.tensor(0)?, a.float(1)?, a.float(2)?).ret())
-            .doc("x above the threshold, value elsewhere.").samples(&["t(3,4), 0.1, 20.0"]).oracle("np.where(input > threshold, input, value)"),
+            .doc("x · relu6(x + 3) / 6.")
+            .samples(&["t(3,4) * 3", "t()", "t(0,3)"])
+            .oracle("input * np.clip(input + 3, 0, 6) / 6"),
+        op("threshold(Tensor input, float threshold, float value, bool inplace=False)", NN, |a| {
+            maybe_inplace(a, 3, |x| threshold(x, a.float(1)?, a.float(2)?))
+        })
+        .doc("x above the threshold, value elsewhere.")
+        .samples(&["t(3,4), 0.1, 20.0"])
+        .oracle("np.where(input > threshold, input, value)"),
+        op("threshold(Tensor input, Scalar threshold, Scalar value)", TORCH | INPLACE | NO_FUNCTION_INPLACE, |a| {
+            threshold(a.tensor(0)?, a.float(1)?, a.float(2)?).ret()
+        })
+        .doc("x above the threshold, value elsewhere.")
+        .samples(&["t(3,4), 0.1, 20.0"])
+        .oracle("np.where(input > threshold, input, value)"),
     ]);
     v
 }

@@ -1,11 +1,11 @@
 //! Arithmetic of two operands, tensors or numbers.
 
 use super::{
-    Held, Kept, Num, affine, compare, is_int, log, mul_mask, neg, place, promote, promote_float, reciprocal, record, sqrt,
-    times, unsupported, where_, windows, zeros_like,
+    Held, Kept, Num, affine, compare, is_int, log, mul_mask, neg, place, promote, promote_float, reciprocal, record,
+    sqrt, times, unsupported, where_, windows, zeros_like,
 };
 use crate::registry::{DIRECT, INPLACE, METHOD, OUT, PRIVATE, SPECIAL, TORCH, op};
-use crate::{Args, DType, IntoRet, OpDef, Ret, Result, Scalar, Tensor, save_output};
+use crate::{Args, DType, IntoRet, OpDef, Result, Ret, Scalar, Tensor, save_output};
 use rustnn_core::base::{Kind, not_implemented, runtime_error};
 use rustnn_kernels::elementwise::{self, Binary, Unary};
 use std::f64::consts;
@@ -142,9 +142,9 @@ fn div_mode(a: Num, b: Num, mode: Option<&str>) -> Result<Tensor> {
         None => div(a, b),
         Some("floor") => rounded(Binary::FloorDiv, a, b),
         Some("trunc") => rounded(Binary::TruncDiv, a, b),
-        Some(other) => Err(runtime_error!(
-            "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{other}'"
-        )),
+        Some(other) => {
+            Err(runtime_error!("div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{other}'"))
+        }
     }
 }
 
@@ -173,7 +173,11 @@ fn modulo(kernel: Binary, a: Num, b: Num, node: &'static str, name: &'static str
             return Ok(g.clone());
         }
         let (a, b) = (ka.get(c)?, kb.get(c)?);
-        let q = if kernel == Binary::Fmod { rounded(Binary::TruncDiv, a.num(), b.num())? } else { floor_divide(a.num(), b.num())? };
+        let q = if kernel == Binary::Fmod {
+            rounded(Binary::TruncDiv, a.num(), b.num())?
+        } else {
+            floor_divide(a.num(), b.num())?
+        };
         neg(&mul(g, &q)?)
     })
 }
@@ -393,93 +397,199 @@ fn two(a: &Args, f: impl FnOnce(Num, Num) -> Result<Tensor>) -> Result<Ret> {
 const PAIRS: &[&str] = &["t(3,4), t(3,4)", "t(3,4), t(4)", "t(2,1), t(3)", "t(3,4), 2.5", "t(), t()", "t(0,3), t(3)"];
 const SAFE: &[&str] = &["t(3,4), pos(3,4)", "t(3,4), pos(4)", "t(3,4), 2.5", "t(), pos()", "t(0,3), pos(3)"];
 const TENSORS: &[&str] = &["t(3,4), t(3,4)", "t(3,4), t(4)", "t(), t()", "t(0,3), t(3)"];
-const POSITIVE: &[&str] = &["pos(3,4), t(3,4)", "pos(3,4), t(4)", "t(3,4), 2", "pos(3,4), 1.5", "2.5, t(3)", "t(4), 3", "pos(4), -1", "pos(4), 0.5"];
+const POSITIVE: &[&str] = &[
+    "pos(3,4), t(3,4)",
+    "pos(3,4), t(4)",
+    "t(3,4), 2",
+    "pos(3,4), 1.5",
+    "2.5, t(3)",
+    "t(4), 3",
+    "pos(4), -1",
+    "pos(4), 0.5",
+];
 
 pub(crate) fn ops() -> Vec<OpDef> {
     let mut v = vec![
-        op("add(Tensor|Scalar input, Tensor|Scalar other, *, Scalar alpha=1)", ALL, |a| two(a, |x, y| add_alpha(x, y, a.scalar(2)?)))
-            .doc("input + alpha · other, broadcast, in the promoted dtype.")
-            .samples(&["t(3,4), t(3,4)", "t(3,4), t(4)", "t(3,4), 2.5", "t(2,1), t(3), alpha=0.5", "t(), t()", "t(0,3), t(3)"])
-            .oracle("input + alpha * other"),
-        op("sub(Tensor|Scalar input, Tensor|Scalar other, *, Scalar alpha=1)", ALL, |a| two(a, |x, y| sub_alpha(x, y, a.scalar(2)?)))
-            .doc("input − alpha · other; an error for bools.")
-            .samples(&["t(3,4), t(3,4)", "t(3,4), t(4)", "t(3,4), 2.5", "t(2,1), t(3), alpha=0.5", "t(), t()"])
-            .oracle("input - alpha * other"),
-        op("rsub(Tensor input, Tensor|Scalar other, *, Scalar alpha=1)", METHOD | TORCH, |a| two(a, |x, y| sub_alpha_r(x, y, a.scalar(2)?)))
-            .doc("other − alpha · input.").samples(&["t(3,4), t(4)", "t(3,4), 2.5", "t(3), t(3), alpha=2"]).oracle("other - alpha * input"),
+        op("add(Tensor|Scalar input, Tensor|Scalar other, *, Scalar alpha=1)", ALL, |a| {
+            two(a, |x, y| add_alpha(x, y, a.scalar(2)?))
+        })
+        .doc("input + alpha · other, broadcast, in the promoted dtype.")
+        .samples(&[
+            "t(3,4), t(3,4)",
+            "t(3,4), t(4)",
+            "t(3,4), 2.5",
+            "t(2,1), t(3), alpha=0.5",
+            "t(), t()",
+            "t(0,3), t(3)",
+        ])
+        .oracle("input + alpha * other"),
+        op("sub(Tensor|Scalar input, Tensor|Scalar other, *, Scalar alpha=1)", ALL, |a| {
+            two(a, |x, y| sub_alpha(x, y, a.scalar(2)?))
+        })
+        .doc("input − alpha · other; an error for bools.")
+        .samples(&["t(3,4), t(3,4)", "t(3,4), t(4)", "t(3,4), 2.5", "t(2,1), t(3), alpha=0.5", "t(), t()"])
+        .oracle("input - alpha * other"),
+        op("rsub(Tensor input, Tensor|Scalar other, *, Scalar alpha=1)", METHOD | TORCH, |a| {
+            two(a, |x, y| sub_alpha_r(x, y, a.scalar(2)?))
+        })
+        .doc("other − alpha · input.")
+        .samples(&["t(3,4), t(4)", "t(3,4), 2.5", "t(3), t(3), alpha=2"])
+        .oracle("other - alpha * input"),
         op("mul(Tensor|Scalar input, Tensor|Scalar other)", ALL, |a| two(a, |x, y| mul(x, y)))
-            .doc("The product, broadcast, in the promoted dtype.").samples(PAIRS).oracle("input * other"),
+            .doc("The product, broadcast, in the promoted dtype.")
+            .samples(PAIRS)
+            .oracle("input * other"),
         op("multiply(Tensor|Scalar input, Tensor|Scalar other)", ALL, |a| two(a, |x, y| mul(x, y)))
-            .doc("Alias of mul.").samples(&["t(3,4), t(4)"]).oracle("input * other"),
-        op("subtract(Tensor|Scalar input, Tensor|Scalar other, *, Scalar alpha=1)", ALL, |a| two(a, |x, y| sub_alpha(x, y, a.scalar(2)?)))
-            .doc("Alias of sub.").samples(&["t(3,4), t(4)"]).oracle("input - alpha * other"),
+            .doc("Alias of mul.")
+            .samples(&["t(3,4), t(4)"])
+            .oracle("input * other"),
+        op("subtract(Tensor|Scalar input, Tensor|Scalar other, *, Scalar alpha=1)", ALL, |a| {
+            two(a, |x, y| sub_alpha(x, y, a.scalar(2)?))
+        })
+        .doc("Alias of sub.")
+        .samples(&["t(3,4), t(4)"])
+        .oracle("input - alpha * other"),
     ];
     for (sig, doc) in [
-        ("div(Tensor|Scalar input, Tensor|Scalar other, *, str? rounding_mode=None)", "The quotient; integers are divided as floats unless rounding_mode is 'trunc' or 'floor'."),
+        (
+            "div(Tensor|Scalar input, Tensor|Scalar other, *, str? rounding_mode=None)",
+            "The quotient; integers are divided as floats unless rounding_mode is 'trunc' or 'floor'.",
+        ),
         ("divide(Tensor|Scalar input, Tensor|Scalar other, *, str? rounding_mode=None)", "Alias of div."),
     ] {
-        v.push(op(sig, ALL, |a| two(a, |x, y| div_mode(x, y, a.opt_str(2)))).doc(doc)
-            .samples(&["t(3,4), pos(3,4)", "t(3,4), pos(4)", "t(3,4), 2.5", "t(), pos()", "t(0,3), pos(3)",
-                "t(3,4), 0.7, rounding_mode='floor'", "t(3,4), 0.7, rounding_mode='trunc'"])
-            .oracle("{None: lambda q: q, 'floor': np.floor, 'trunc': np.trunc}[rounding_mode](input / other)"));
+        v.push(
+            op(sig, ALL, |a| two(a, |x, y| div_mode(x, y, a.opt_str(2))))
+                .doc(doc)
+                .samples(&[
+                    "t(3,4), pos(3,4)",
+                    "t(3,4), pos(4)",
+                    "t(3,4), 2.5",
+                    "t(), pos()",
+                    "t(0,3), pos(3)",
+                    "t(3,4), 0.7, rounding_mode='floor'",
+                    "t(3,4), 0.7, rounding_mode='trunc'",
+                ])
+                .oracle("{None: lambda q: q, 'floor': np.floor, 'trunc': np.trunc}[rounding_mode](input / other)"),
+        );
     }
     v.extend([
         op("true_divide(Tensor|Scalar input, Tensor|Scalar other)", ALL, |a| two(a, |x, y| div(x, y)))
-            .doc("The quotient in floating point.").samples(SAFE).oracle("input / other"),
+            .doc("The quotient in floating point.")
+            .samples(SAFE)
+            .oracle("input / other"),
         op("_rdiv(Tensor input, Tensor|Scalar other)", PRIVATE, |a| two(a, |x, y| div(y, x)))
-            .doc("other / input.").samples(&["pos(3,4), 2.5"]).oracle("other / input"),
+            .doc("other / input.")
+            .samples(&["pos(3,4), 2.5"])
+            .oracle("other / input"),
         op("floor_divide(Tensor|Scalar input, Tensor|Scalar other)", ALL, |a| two(a, |x, y| floor_divide(x, y)))
-            .doc("The quotient rounded down; integer division by zero is an error.").samples(SAFE).oracle("np.floor_divide(input, other)"),
+            .doc("The quotient rounded down; integer division by zero is an error.")
+            .samples(SAFE)
+            .oracle("np.floor_divide(input, other)"),
         op("_rfloor_divide(Tensor input, Tensor|Scalar other)", PRIVATE, |a| two(a, |x, y| floor_divide(y, x)))
-            .doc("other // input.").samples(&["pos(3,4), 2.5"]).oracle("np.floor_divide(other, input)"),
+            .doc("other // input.")
+            .samples(&["pos(3,4), 2.5"])
+            .oracle("np.floor_divide(other, input)"),
         op("remainder(Tensor|Scalar input, Tensor|Scalar other)", ALL, |a| two(a, |x, y| remainder(x, y)))
-            .doc("Python's remainder: the sign of the divisor.").samples(SAFE).oracle("np.remainder(input, other)"),
+            .doc("Python's remainder: the sign of the divisor.")
+            .samples(SAFE)
+            .oracle("np.remainder(input, other)"),
         op("_rremainder(Tensor input, Tensor|Scalar other)", PRIVATE, |a| two(a, |x, y| remainder(y, x)))
-            .doc("other % input.").samples(&["pos(3,4), 2.5"]).oracle("np.remainder(other, input)"),
+            .doc("other % input.")
+            .samples(&["pos(3,4), 2.5"])
+            .oracle("np.remainder(other, input)"),
         op("fmod(Tensor input, Tensor|Scalar other)", ALL, |a| two(a, |x, y| fmod(x, y)))
-            .doc("C's remainder: the sign of the dividend.").samples(SAFE).oracle("np.fmod(input, other)"),
+            .doc("C's remainder: the sign of the dividend.")
+            .samples(SAFE)
+            .oracle("np.fmod(input, other)"),
         op("pow(Tensor|Scalar input, Tensor|Scalar exponent)", ALL, |a| two(a, |x, y| pow(x, y)))
-            .doc("input to the power exponent; either may be a number.").samples(POSITIVE)
+            .doc("input to the power exponent; either may be a number.")
+            .samples(POSITIVE)
             .oracle("np.power(np.asarray(input, dtype=float), exponent)"),
         op("_rpow(Tensor input, Tensor|Scalar other)", PRIVATE, |a| two(a, |x, y| pow(y, x)))
-            .doc("other ** input.").samples(&["t(3,4), 2.5"]).oracle("other ** input"),
-        op("float_power(Tensor|Scalar input, Tensor|Scalar exponent)", METHOD | TORCH | INPLACE | OUT, |a| two(a, float_power))
-            .doc("The power computed in float64.").samples(&["pos(3,4), t(4)", "pos(3), 2", "2, t(3)"])
-            .oracle("np.float_power(input, exponent)"),
+            .doc("other ** input.")
+            .samples(&["t(3,4), 2.5"])
+            .oracle("other ** input"),
+        op("float_power(Tensor|Scalar input, Tensor|Scalar exponent)", METHOD | TORCH | INPLACE | OUT, |a| {
+            two(a, float_power)
+        })
+        .doc("The power computed in float64.")
+        .samples(&["pos(3,4), t(4)", "pos(3), 2", "2, t(3)"])
+        .oracle("np.float_power(input, exponent)"),
         op("maximum(Tensor input, Tensor other)", METHOD | TORCH | OUT, |a| two(a, |x, y| maximum(x, y)))
-            .doc("The larger of two; NaN if either is; equals share the gradient.").samples(TENSORS).oracle("np.maximum(input, other)"),
+            .doc("The larger of two; NaN if either is; equals share the gradient.")
+            .samples(TENSORS)
+            .oracle("np.maximum(input, other)"),
         op("minimum(Tensor input, Tensor other)", METHOD | TORCH | OUT, |a| two(a, |x, y| minimum(x, y)))
-            .doc("The smaller of two; NaN if either is; equals share the gradient.").samples(TENSORS).oracle("np.minimum(input, other)"),
-        op("fmax(Tensor input, Tensor other)", METHOD | TORCH | OUT, |a| two(a, |x, y| extreme(Binary::Fmax, x, y, "FmaxBackward0", "fmax")))
-            .doc("The larger of two; a NaN gives way.").samples(TENSORS).oracle("np.fmax(input, other)"),
-        op("fmin(Tensor input, Tensor other)", METHOD | TORCH | OUT, |a| two(a, |x, y| extreme(Binary::Fmin, x, y, "FminBackward0", "fmin")))
-            .doc("The smaller of two; a NaN gives way.").samples(TENSORS).oracle("np.fmin(input, other)"),
+            .doc("The smaller of two; NaN if either is; equals share the gradient.")
+            .samples(TENSORS)
+            .oracle("np.minimum(input, other)"),
+        op("fmax(Tensor input, Tensor other)", METHOD | TORCH | OUT, |a| {
+            two(a, |x, y| extreme(Binary::Fmax, x, y, "FmaxBackward0", "fmax"))
+        })
+        .doc("The larger of two; a NaN gives way.")
+        .samples(TENSORS)
+        .oracle("np.fmax(input, other)"),
+        op("fmin(Tensor input, Tensor other)", METHOD | TORCH | OUT, |a| {
+            two(a, |x, y| extreme(Binary::Fmin, x, y, "FminBackward0", "fmin"))
+        })
+        .doc("The smaller of two; a NaN gives way.")
+        .samples(TENSORS)
+        .oracle("np.fmin(input, other)"),
         op("atan2(Tensor input, Tensor other)", ALL, |a| two(a, |x, y| atan2(x, y)))
-            .doc("The angle of the point (other, input).").samples(TENSORS).oracle("np.arctan2(input, other)"),
+            .doc("The angle of the point (other, input).")
+            .samples(TENSORS)
+            .oracle("np.arctan2(input, other)"),
         op("arctan2(Tensor input, Tensor other)", ALL, |a| two(a, |x, y| atan2(x, y)))
-            .doc("Alias of atan2.").samples(&["t(3,4), t(4)"]).oracle("np.arctan2(input, other)"),
+            .doc("Alias of atan2.")
+            .samples(&["t(3,4), t(4)"])
+            .oracle("np.arctan2(input, other)"),
         op("hypot(Tensor input, Tensor other)", ALL, |a| two(a, |x, y| hypot(x, y)))
-            .doc("sqrt(input² + other²) without overflow.").samples(TENSORS).oracle("np.hypot(input, other)"),
+            .doc("sqrt(input² + other²) without overflow.")
+            .samples(TENSORS)
+            .oracle("np.hypot(input, other)"),
         op("logaddexp(Tensor input, Tensor other)", METHOD | TORCH | OUT, |a| two(a, |x, y| logaddexp(x, y)))
-            .doc("log(e^input + e^other).").samples(TENSORS).oracle("np.logaddexp(input, other)"),
+            .doc("log(e^input + e^other).")
+            .samples(TENSORS)
+            .oracle("np.logaddexp(input, other)"),
         op("logaddexp2(Tensor input, Tensor other)", METHOD | TORCH | OUT, |a| two(a, |x, y| logaddexp2(x, y)))
-            .doc("log2(2^input + 2^other).").samples(TENSORS).oracle("np.logaddexp2(input, other)"),
+            .doc("log2(2^input + 2^other).")
+            .samples(TENSORS)
+            .oracle("np.logaddexp2(input, other)"),
         op("copysign(Tensor input, Tensor|Scalar other)", ALL, |a| two(a, |x, y| copysign(x, y)))
-            .doc("The magnitude of input with the sign of other.").samples(&["t(3,4), t(3,4)", "t(3,4), -1.0", "t(3,1), t(4)"]).oracle("np.copysign(input, other)"),
+            .doc("The magnitude of input with the sign of other.")
+            .samples(&["t(3,4), t(3,4)", "t(3,4), -1.0", "t(3,1), t(4)"])
+            .oracle("np.copysign(input, other)"),
         op("nextafter(Tensor input, Tensor other)", ALL, |a| two(a, nextafter))
-            .doc("The next representable value toward other.").samples(&["t(3,4), t(3,4)"]).nondiff(),
+            .doc("The next representable value toward other.")
+            .samples(&["t(3,4), t(3,4)"])
+            .nondiff(),
         op("xlogy(Tensor|Scalar input, Tensor|Scalar other)", ALL | SPECIAL, |a| two(a, |x, y| xlogy(x, y)))
-            .doc("input · log(other), 0 where input is 0.").samples(&["t(3,4), pos(3,4)", "t(3), 2.0", "2.0, pos(3)"]).oracle("special.xlogy(input, other)"),
+            .doc("input · log(other), 0 where input is 0.")
+            .samples(&["t(3,4), pos(3,4)", "t(3), 2.0", "2.0, pos(3)"])
+            .oracle("special.xlogy(input, other)"),
         op("xlog1py(Tensor|Scalar input, Tensor|Scalar other)", SPECIAL | OUT, |a| two(a, |x, y| xlog1py(x, y)))
-            .doc("input · log(1 + other), 0 where input is 0.").samples(&["t(3,4), pos(3,4)", "t(3), 2.0"]).oracle("special.xlog1py(input, other)"),
+            .doc("input · log(1 + other), 0 where input is 0.")
+            .samples(&["t(3,4), pos(3,4)", "t(3), 2.0"])
+            .oracle("special.xlog1py(input, other)"),
         op("heaviside(Tensor input, Tensor values)", ALL, |a| two(a, heaviside))
-            .doc("0 below 0, 1 above, `values` at 0.").samples(&["t(3,4), t(4)", "t(3) * 0, t(3)"]).oracle("np.heaviside(input, values)").nondiff(),
+            .doc("0 below 0, 1 above, `values` at 0.")
+            .samples(&["t(3,4), t(4)", "t(3) * 0, t(3)"])
+            .oracle("np.heaviside(input, values)")
+            .nondiff(),
         op("ldexp(Tensor input, Tensor other)", ALL, |a| two(a, |x, y| ldexp(x, y)))
-            .doc("input · 2^other.").samples(&["t(3,4), t(4)", "t(3), i(3, lo=-3, hi=4)"]).oracle("input * np.exp2(other)"),
+            .doc("input · 2^other.")
+            .samples(&["t(3,4), t(4)", "t(3), i(3, lo=-3, hi=4)"])
+            .oracle("input * np.exp2(other)"),
         op("gcd(Tensor input, Tensor other)", ALL, |a| two(a, |x, y| integers(Binary::Gcd, x, y, "gcd")))
-            .doc("Greatest common divisor of integers.").samples(&["i(3,4, lo=-30, hi=30), i(4, lo=1, hi=30)"]).oracle("np.gcd(input, other)").nondiff(),
+            .doc("Greatest common divisor of integers.")
+            .samples(&["i(3,4, lo=-30, hi=30), i(4, lo=1, hi=30)"])
+            .oracle("np.gcd(input, other)")
+            .nondiff(),
         op("lcm(Tensor input, Tensor other)", ALL, |a| two(a, |x, y| integers(Binary::Lcm, x, y, "lcm")))
-            .doc("Least common multiple of integers.").samples(&["i(3,4, lo=-30, hi=30), i(4, lo=1, hi=30)"]).oracle("np.lcm(input, other)").nondiff(),
+            .doc("Least common multiple of integers.")
+            .samples(&["i(3,4, lo=-30, hi=30), i(4, lo=1, hi=30)"])
+            .oracle("np.lcm(input, other)")
+            .nondiff(),
     ]);
     v
 }

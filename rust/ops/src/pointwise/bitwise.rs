@@ -2,7 +2,7 @@
 
 use super::{Num, forward, is_int, promote, unsupported};
 use crate::registry::{DIRECT, INPLACE, METHOD, OUT, TORCH, op};
-use crate::{Args, DType, IntoRet, OpDef, Ret, Result, Scalar, Tensor};
+use crate::{Args, DType, IntoRet, OpDef, Result, Ret, Scalar, Tensor};
 use rustnn_core::base::type_error;
 use rustnn_kernels::elementwise::Binary;
 
@@ -56,7 +56,12 @@ pub(crate) fn ops() -> Vec<OpDef> {
         "bitwise_left_shift" shift Shl "lshift" shifts, "input << other";
         "bitwise_right_shift" shift Shr "rshift" shifts, "input >> other";
     }
-    v.push(op("bitwise_not(Tensor input)", ALL, |a| bitwise_not(a.tensor(0)?).ret())
-        .doc("Every bit turned over; of a bool, its truth.").samples(&["i(3,4, lo=-9)", "b(3,4)"]).oracle("~input").nondiff());
+    v.push(
+        op("bitwise_not(Tensor input)", ALL, |a| bitwise_not(a.tensor(0)?).ret())
+            .doc("Every bit turned over; of a bool, its truth.")
+            .samples(&["i(3,4, lo=-9)", "b(3,4)"])
+            .oracle("~input")
+            .nondiff(),
+    );
     v
 }

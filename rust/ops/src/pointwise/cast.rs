@@ -33,7 +33,11 @@ pub(crate) fn ops() -> Vec<OpDef> {
         "byte" U8 "The tensor in uint8, cut toward zero." "np.asarray(input).astype(np.int64).astype(np.uint8)";
         "bool" Bool "Where the elements are not zero." "np.asarray(input).astype(bool)";
     }
-    v.push(op("type_as(Tensor input, Tensor other)", METHOD, |a| to_dtype(a.tensor(0)?, a.tensor(1)?.dtype()).ret())
-        .doc("The tensor in the other's dtype.").samples(&["t(3,4), t(2)"]).oracle("input"));
+    v.push(
+        op("type_as(Tensor input, Tensor other)", METHOD, |a| to_dtype(a.tensor(0)?, a.tensor(1)?.dtype()).ret())
+            .doc("The tensor in the other's dtype.")
+            .samples(&["t(3,4), t(2)"])
+            .oracle("input"),
+    );
     v
 }

@@ -103,7 +103,11 @@ pub fn isclose(a: &Tensor, b: &Tensor, rtol: f64, atol: f64, equal_nan: bool) ->
             return Ok(close);
         }
         let wide = |t: &Tensor| {
-            if t.dtype() == DType::F64 || !t.dtype().is_float() { crate::basic::to_dtype(t, DType::F64) } else { Ok(t.clone()) }
+            if t.dtype() == DType::F64 || !t.dtype().is_float() {
+                crate::basic::to_dtype(t, DType::F64)
+            } else {
+                Ok(t.clone())
+            }
         };
         let (x, y) = (wide(a)?, wide(b)?);
         let allowed = super::affine(&super::abs(&y)?, rtol, atol)?;
@@ -131,7 +135,8 @@ pub fn equal(a: &Tensor, b: &Tensor) -> Result<bool> {
     Ok(a.shape() == b.shape() && all_true(&eq(a, b)?)?)
 }
 
-const PAIRS: &[&str] = &["t(3,4), t(3,4)", "t(3,4), t(4)", "t(3,4), 0.5", "t(), t()", "t(0,3), t(3)", "i(3,4), i(4)", "i(3), 4"];
+const PAIRS: &[&str] =
+    &["t(3,4), t(3,4)", "t(3,4), t(4)", "t(3,4), 0.5", "t(), t()", "t(0,3), t(3)", "i(3,4), i(4)", "i(3), 4"];
 const LOGIC: &[&str] = &["t(3,4), t(4)", "b(3,4), b(3,4)", "i(3,4, hi=2), i(4, hi=2)"];
 const ONE: &[&str] = &["t(3,4)", "t()", "t(0,3)", "t(3) / 0", "i(3)"];
 
@@ -151,8 +156,13 @@ pub(crate) fn ops() -> Vec<OpDef> {
         "gt" "greater" gt "Where input is greater." "input > other";
         "ge" "greater_equal" ge "Where input is at least other." "input >= other";
     }
-    v.push(op("eq(Tensor input, Tensor|Scalar other)", PAIR, |a| eq(Num::of(a, 0)?, Num::of(a, 1)?).ret())
-        .doc("Where the elements are equal.").samples(PAIRS).oracle("input == other").nondiff());
+    v.push(
+        op("eq(Tensor input, Tensor|Scalar other)", PAIR, |a| eq(Num::of(a, 0)?, Num::of(a, 1)?).ret())
+            .doc("Where the elements are equal.")
+            .samples(PAIRS)
+            .oracle("input == other")
+            .nondiff(),
+    );
     macro_rules! logics {
         ($($sig:literal $kernel:ident $name:literal $oracle:literal;)*) => {$(
             v.push(op($sig, PAIR, |a| logic(Logical::$kernel, a.tensor(0)?, a.tensor(1)?, $name).ret())
@@ -186,24 +196,43 @@ pub(crate) fn ops() -> Vec<OpDef> {
     }
     v.extend([
         op("logical_not(Tensor input)", PAIR, |a| logical_not(a.tensor(0)?).ret())
-            .doc("Where an element is zero.").samples(ONE).oracle("np.logical_not(input)").nondiff(),
-        op("isreal(Tensor input)", METHOD | TORCH, |a| Tensor::full(a.tensor(0)?.shape(), true.into(), DType::Bool).ret())
-            .doc("True everywhere: there are no complex dtypes.").samples(ONE).oracle("np.isreal(input)").nondiff(),
-        op("isclose(Tensor input, Tensor other, float rtol=1e-05, float atol=1e-08, bool equal_nan=False)", METHOD | TORCH, |a| {
-            isclose(a.tensor(0)?, a.tensor(1)?, a.float(2)?, a.float(3)?, a.bool(4)?).ret()
+            .doc("Where an element is zero.")
+            .samples(ONE)
+            .oracle("np.logical_not(input)")
+            .nondiff(),
+        op("isreal(Tensor input)", METHOD | TORCH, |a| {
+            Tensor::full(a.tensor(0)?.shape(), true.into(), DType::Bool).ret()
         })
+        .doc("True everywhere: there are no complex dtypes.")
+        .samples(ONE)
+        .oracle("np.isreal(input)")
+        .nondiff(),
+        op(
+            "isclose(Tensor input, Tensor other, float rtol=1e-05, float atol=1e-08, bool equal_nan=False)",
+            METHOD | TORCH,
+            |a| isclose(a.tensor(0)?, a.tensor(1)?, a.float(2)?, a.float(3)?, a.bool(4)?).ret(),
+        )
         .doc("Where |input − other| ≤ atol + rtol·|other|.")
         .samples(&["t(3,4), t(3,4)", "t(3,4), t(4), rtol=0.5, atol=0.5", "t(3) / 0, t(3) / 0, equal_nan=True"])
-        .oracle("np.isclose(input, other, rtol, atol, equal_nan)").nondiff(),
-        op("allclose(Tensor input, Tensor other, float rtol=1e-05, float atol=1e-08, bool equal_nan=False)", METHOD | TORCH, |a| {
-            let close = isclose(a.tensor(0)?, a.tensor(1)?, a.float(2)?, a.float(3)?, a.bool(4)?)?;
-            all_true(&close).ret()
-        })
-        .doc("Whether isclose holds everywhere.").samples(&["t(3,4), t(3,4)", "pos(3), pos(3), rtol=10.0"])
-        .oracle("np.allclose(input, other, rtol, atol, equal_nan)").nondiff(),
+        .oracle("np.isclose(input, other, rtol, atol, equal_nan)")
+        .nondiff(),
+        op(
+            "allclose(Tensor input, Tensor other, float rtol=1e-05, float atol=1e-08, bool equal_nan=False)",
+            METHOD | TORCH,
+            |a| {
+                let close = isclose(a.tensor(0)?, a.tensor(1)?, a.float(2)?, a.float(3)?, a.bool(4)?)?;
+                all_true(&close).ret()
+            },
+        )
+        .doc("Whether isclose holds everywhere.")
+        .samples(&["t(3,4), t(3,4)", "pos(3), pos(3), rtol=10.0"])
+        .oracle("np.allclose(input, other, rtol, atol, equal_nan)")
+        .nondiff(),
         op("equal(Tensor input, Tensor other)", METHOD | TORCH, |a| equal(a.tensor(0)?, a.tensor(1)?).ret())
-            .doc("Whether both have the same shape and elements.").samples(&["t(3,4), t(3,4)", "t(3), t(4)", "i(3) * 0, i(3) * 0"])
-            .oracle("np.array_equal(input, other)").nondiff(),
+            .doc("Whether both have the same shape and elements.")
+            .samples(&["t(3,4), t(3,4)", "t(3), t(4)", "i(3) * 0, i(3) * 0"])
+            .oracle("np.array_equal(input, other)")
+            .nondiff(),
     ]);
     v
 }

@@ -155,15 +155,25 @@ pub(crate) fn ops() -> Vec<OpDef> {
     let three: &[&str] = &["t(3,4)", "t()", "t(0,3)"];
     v.extend([
         op("neg(Tensor input)", ALL, |a| neg(a.tensor(0)?).ret())
-            .doc("The negative of each element; an error for bool.").samples(three).oracle("-input"),
+            .doc("The negative of each element; an error for bool.")
+            .samples(three)
+            .oracle("-input"),
         op("negative(Tensor input)", ALL, |a| neg(a.tensor(0)?).ret())
-            .doc("Alias of neg.").samples(three).oracle("-input"),
+            .doc("Alias of neg.")
+            .samples(three)
+            .oracle("-input"),
         op("abs(Tensor input)", ALL, |a| abs(a.tensor(0)?).ret())
-            .doc("The magnitude of each element; the gradient at 0 is 0.").samples(three).oracle("np.abs(input)"),
+            .doc("The magnitude of each element; the gradient at 0 is 0.")
+            .samples(three)
+            .oracle("np.abs(input)"),
         op("absolute(Tensor input)", ALL, |a| abs(a.tensor(0)?).ret())
-            .doc("Alias of abs.").samples(three).oracle("np.abs(input)"),
+            .doc("Alias of abs.")
+            .samples(three)
+            .oracle("np.abs(input)"),
         op("square(Tensor input)", ALL, |a| square(a.tensor(0)?).ret())
-            .doc("The square of each element.").samples(three).oracle("input ** 2"),
+            .doc("The square of each element.")
+            .samples(three)
+            .oracle("input ** 2"),
         op("positive(Tensor input)", METHOD | TORCH, |a| {
             let x = a.tensor(0)?;
             if x.dtype() == DType::Bool {
@@ -171,19 +181,31 @@ pub(crate) fn ops() -> Vec<OpDef> {
             }
             x.clone().ret()
         })
-        .doc("The tensor itself.").samples(three).oracle("input"),
+        .doc("The tensor itself.")
+        .samples(three)
+        .oracle("input"),
     ]);
     let alias: [(OpDef, &'static str); 7] = [
         (op("arcsin(Tensor input)", ALL, |a| asin(a.tensor(0)?).ret()).samples(&["unit(3,4)"]), "np.arcsin(input)"),
         (op("arccos(Tensor input)", ALL, |a| acos(a.tensor(0)?).ret()).samples(&["unit(3,4)"]), "np.arccos(input)"),
         (op("arctan(Tensor input)", ALL, |a| atan(a.tensor(0)?).ret()).samples(&["t(3,4)"]), "np.arctan(input)"),
         (op("arcsinh(Tensor input)", ALL, |a| asinh(a.tensor(0)?).ret()).samples(&["t(3,4)"]), "np.arcsinh(input)"),
-        (op("arccosh(Tensor input)", ALL, |a| acosh(a.tensor(0)?).ret()).samples(&["1.25 + pos(3,4)"]), "np.arccosh(input)"),
+        (
+            op("arccosh(Tensor input)", ALL, |a| acosh(a.tensor(0)?).ret()).samples(&["1.25 + pos(3,4)"]),
+            "np.arccosh(input)",
+        ),
         (op("arctanh(Tensor input)", ALL, |a| atanh(a.tensor(0)?).ret()).samples(&["unit(3,4)"]), "np.arctanh(input)"),
-        (op("deg2rad(Tensor input)", ALL, |a| affine(a.tensor(0)?, consts::PI / 180.0, 0.0).ret()).samples(three), "np.deg2rad(input)"),
+        (
+            op("deg2rad(Tensor input)", ALL, |a| affine(a.tensor(0)?, consts::PI / 180.0, 0.0).ret()).samples(three),
+            "np.deg2rad(input)",
+        ),
     ];
     v.extend(alias.into_iter().map(|(o, oracle)| o.doc("Alias (see the function without `arc`).").oracle(oracle)));
-    v.push(op("rad2deg(Tensor input)", ALL, |a| affine(a.tensor(0)?, 180.0 / consts::PI, 0.0).ret())
-        .doc("Angles in radians to degrees.").samples(three).oracle("np.rad2deg(input)"));
+    v.push(
+        op("rad2deg(Tensor input)", ALL, |a| affine(a.tensor(0)?, 180.0 / consts::PI, 0.0).ret())
+            .doc("Angles in radians to degrees.")
+            .samples(three)
+            .oracle("np.rad2deg(input)"),
+    );
     v
 }

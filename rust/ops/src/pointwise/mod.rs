@@ -142,9 +142,10 @@ pub fn place(nums: &[Num], dtype: DType) -> Result<Tensor> {
 fn place_shaped(nums: &[Num], shape: &[usize], dtype: DType) -> Result<Tensor> {
     if let Some(d) = dest::take(shape, dtype) {
         // An operand that shares memory with it in any other way than being it must not be overwritten early.
-        let safe = nums.iter().filter_map(|n| n.tensor()).all(|t| {
-            !t.storage().same(d.storage()) || (t.dtype() == dtype && t.layout() == d.layout())
-        });
+        let safe = nums
+            .iter()
+            .filter_map(|n| n.tensor())
+            .all(|t| !t.storage().same(d.storage()) || (t.dtype() == dtype && t.layout() == d.layout()));
         if safe {
             return Ok(d);
         }

@@ -60,31 +60,43 @@ pub fn nan_to_num(x: &Tensor, nan: Option<f64>, posinf: Option<f64>, neginf: Opt
         return Ok(out);
     }
     let s = save(x);
-    attach("NanToNumBackward0", out, &[x], move |c, g| {
-        Ok(grads![mul_mask(g, &super::compare::isfinite(&s.get(c)?)?)?])
-    })
+    attach("NanToNumBackward0", out, &[x], move |c, g| Ok(grads![mul_mask(g, &super::compare::isfinite(&s.get(c)?)?)?]))
 }
 
 pub(crate) fn ops() -> Vec<OpDef> {
     let three: &[&str] = &["t(3,4)", "t()", "t(0,3)", "t(5) * 3"];
     vec![
-        op("sign(Tensor input)", ALL, |a| sign(a.tensor(0)?).ret()).doc("−1, 0 or 1; 0 for NaN.").samples(three)
+        op("sign(Tensor input)", ALL, |a| sign(a.tensor(0)?).ret())
+            .doc("−1, 0 or 1; 0 for NaN.")
+            .samples(three)
             .oracle("np.nan_to_num(np.sign(input))"),
-        op("sgn(Tensor input)", ALL, |a| sign(a.tensor(0)?).ret()).doc("Alias of sign for real tensors.").samples(three)
+        op("sgn(Tensor input)", ALL, |a| sign(a.tensor(0)?).ret())
+            .doc("Alias of sign for real tensors.")
+            .samples(three)
             .oracle("np.nan_to_num(np.sign(input))"),
         op("floor(Tensor input)", ALL, |a| step(Unary::Floor, "FloorBackward0", "floor_vml", a.tensor(0)?).ret())
-            .doc("Rounded down.").samples(three).oracle("np.floor(input)"),
+            .doc("Rounded down.")
+            .samples(three)
+            .oracle("np.floor(input)"),
         op("ceil(Tensor input)", ALL, |a| step(Unary::Ceil, "CeilBackward0", "ceil_vml", a.tensor(0)?).ret())
-            .doc("Rounded up.").samples(three).oracle("np.ceil(input)"),
+            .doc("Rounded up.")
+            .samples(three)
+            .oracle("np.ceil(input)"),
         op("trunc(Tensor input)", ALL, |a| step(Unary::Trunc, "TruncBackward0", "trunc_vml", a.tensor(0)?).ret())
-            .doc("Rounded toward zero.").samples(three).oracle("np.trunc(input)"),
+            .doc("Rounded toward zero.")
+            .samples(three)
+            .oracle("np.trunc(input)"),
         op("fix(Tensor input)", ALL, |a| step(Unary::Trunc, "TruncBackward0", "trunc_vml", a.tensor(0)?).ret())
-            .doc("Alias of trunc.").samples(three).oracle("np.trunc(input)"),
+            .doc("Alias of trunc.")
+            .samples(three)
+            .oracle("np.trunc(input)"),
         op("round(Tensor input, *, int decimals=0)", ALL, |a| round(a.tensor(0)?, a.int(1)?).ret())
             .doc("To nearest, ties to even; at `decimals` digits after the point.")
             .samples(&["t(3,4)", "t(0,3)", "t(5) * 3, decimals=1", "t(5) * 300, decimals=-1"])
             .oracle("np.round(input, decimals)"),
-        op("frac(Tensor input)", ALL, |a| frac(a.tensor(0)?).ret()).doc("The part after the point.").samples(three)
+        op("frac(Tensor input)", ALL, |a| frac(a.tensor(0)?).ret())
+            .doc("The part after the point.")
+            .samples(three)
             .oracle("input - np.trunc(input)"),
         op("nan_to_num(Tensor input, float? nan=None, float? posinf=None, float? neginf=None)", ALL, |a| {
             nan_to_num(a.tensor(0)?, a.opt_float(1), a.opt_float(2), a.opt_float(3)).ret()

@@ -1,6 +1,9 @@
 //! Special functions: gamma and its kin, Bessel, normal distribution, entropy; and the names of `special`.
 
-use super::{Num, add, apply, compare, cos, div, erfinv, exp, expm1, log1p, mul, neg, one_minus, sigmoid, sin, square, sub, times, where_};
+use super::{
+    Num, add, apply, compare, cos, div, erfinv, exp, expm1, log1p, mul, neg, one_minus, sigmoid, sin, square, sub,
+    times, where_,
+};
 use crate::inplace::float_dtype;
 use crate::registry::{DIRECT, INPLACE, METHOD, OUT, SPECIAL, TORCH, op};
 use crate::{IntoRet, OpDef, Result, Tensor, attach, grads, needs_grad, save, save_output};
@@ -53,9 +56,7 @@ pub fn i1(x: &Tensor) -> Result<Tensor> {
     })
 }
 fn i0e(x: &Tensor) -> Result<Tensor> {
-    smooth(Unary::I0e, "SpecialI0EBackward0", x, |x| {
-        sub(&i1e(x)?, &mul(&super::rounding::sign(x)?, &i0e(x)?)?)
-    })
+    smooth(Unary::I0e, "SpecialI0EBackward0", x, |x| sub(&i1e(x)?, &mul(&super::rounding::sign(x)?, &i0e(x)?)?))
 }
 fn i1e(x: &Tensor) -> Result<Tensor> {
     smooth(Unary::I1e, "SpecialI1EBackward0", x, |x| {
@@ -125,7 +126,18 @@ fn log_ndtr(x: &Tensor) -> Result<Tensor> {
     let near = super::log(&ndtr(&super::clamp(x, Some(Num::from(-12.0)), None)?)?)?;
     let t = super::clamp(x, None, Some(Num::from(-5.0)))?;
     let z = super::reciprocal(&square(&t)?)?;
-    let series = super::affine(&mul(&z, &super::affine(&mul(&z, &super::affine(&mul(&z, &super::affine(&z, 105.0, -15.0)?)?, 1.0, 3.0)?)?, 1.0, -1.0)?)?, 1.0, 0.0)?;
+    let series = super::affine(
+        &mul(
+            &z,
+            &super::affine(
+                &mul(&z, &super::affine(&mul(&z, &super::affine(&z, 105.0, -15.0)?)?, 1.0, 3.0)?)?,
+                1.0,
+                -1.0,
+            )?,
+        )?,
+        1.0,
+        0.0,
+    )?;
     let far = sub(&sub(&times(&square(&t)?, -0.5)?, &super::log(&neg(&t)?)?)?, 0.5 * (2.0 * PI).ln())?;
     let far = add(&far, &log1p(&series)?)?;
     where_(&compare::lt(x, -12.0)?, &far, &near)
@@ -149,28 +161,74 @@ pub(crate) fn ops() -> Vec<OpDef> {
     let t: &[&str] = &["t(3,4)", "t()", "t(0,3)"];
     let unit: &[&str] = &["unit(3,4) * 0.4 + 0.5", "unit() * 0.4 + 0.5"];
     let mut v = vec![
-        op("lgamma(Tensor input)", ALL, |a| lgamma(a.tensor(0)?).ret()).doc("log|Γ(x)|.").samples(pos).oracle("special.gammaln(input)"),
-        op("digamma(Tensor input)", ALL, |a| digamma(a.tensor(0)?).ret()).doc("The logarithmic derivative of Γ.").samples(pos).oracle("special.digamma(input)"),
+        op("lgamma(Tensor input)", ALL, |a| lgamma(a.tensor(0)?).ret())
+            .doc("log|Γ(x)|.")
+            .samples(pos)
+            .oracle("special.gammaln(input)"),
+        op("digamma(Tensor input)", ALL, |a| digamma(a.tensor(0)?).ret())
+            .doc("The logarithmic derivative of Γ.")
+            .samples(pos)
+            .oracle("special.digamma(input)"),
         op("polygamma(int n, Tensor input)", TORCH | OUT, |a| polygamma(a.int(0)?, a.tensor(1)?).ret())
-            .doc("The n-th derivative of digamma.").samples(&["1, pos(3,4)", "2, pos(3)"]).oracle("special.polygamma(n, input)"),
+            .doc("The n-th derivative of digamma.")
+            .samples(&["1, pos(3,4)", "2, pos(3)"])
+            .oracle("special.polygamma(n, input)"),
         op("polygamma(Tensor input, int n)", METHOD, |a| polygamma(a.int(1)?, a.tensor(0)?).ret())
-            .doc("The n-th derivative of digamma.").samples(&["pos(3,4), 1"]).oracle("special.polygamma(n, input)"),
-        op("mvlgamma(Tensor input, int p)", METHOD | TORCH | INPLACE | OUT, |a| mvlgamma(a.tensor(0)?, a.int(1)?).ret())
-            .doc("The logarithm of the multivariate gamma function.").samples(&["pos(3,4) + 2, 3"]).oracle("np.vectorize(lambda x: special.multigammaln(x, p), otypes=[float])(input)"),
-        op("i0(Tensor input)", ALL, |a| i0(a.tensor(0)?).ret()).doc("Modified Bessel function of order 0.").samples(t).oracle("special.i0(input)"),
-        op("sinc(Tensor input)", ALL | SPECIAL, |a| sinc(a.tensor(0)?).ret()).doc("sin(πx) / πx, 1 at 0.").samples(t).oracle("np.sinc(input)"),
+            .doc("The n-th derivative of digamma.")
+            .samples(&["pos(3,4), 1"])
+            .oracle("special.polygamma(n, input)"),
+        op("mvlgamma(Tensor input, int p)", METHOD | TORCH | INPLACE | OUT, |a| {
+            mvlgamma(a.tensor(0)?, a.int(1)?).ret()
+        })
+        .doc("The logarithm of the multivariate gamma function.")
+        .samples(&["pos(3,4) + 2, 3"])
+        .oracle("np.vectorize(lambda x: special.multigammaln(x, p), otypes=[float])(input)"),
+        op("i0(Tensor input)", ALL, |a| i0(a.tensor(0)?).ret())
+            .doc("Modified Bessel function of order 0.")
+            .samples(t)
+            .oracle("special.i0(input)"),
+        op("sinc(Tensor input)", ALL | SPECIAL, |a| sinc(a.tensor(0)?).ret())
+            .doc("sin(πx) / πx, 1 at 0.")
+            .samples(t)
+            .oracle("np.sinc(input)"),
         op("logit(Tensor input, float? eps=None)", ALL | SPECIAL, |a| logit(a.tensor(0)?, a.opt_float(1)).ret())
-            .doc("log(x / (1 − x)); eps limits x to [eps, 1 − eps].").samples(&["unit(3,4) * 0.4 + 0.5", "unit(3) * 0.4 + 0.5, 0.3"])
+            .doc("log(x / (1 − x)); eps limits x to [eps, 1 − eps].")
+            .samples(&["unit(3,4) * 0.4 + 0.5", "unit(3) * 0.4 + 0.5, 0.3"])
             .oracle("special.logit(input if eps is None else np.clip(input, eps, 1 - eps))"),
-        op("i0e(Tensor input)", SPECIAL | OUT, |a| i0e(a.tensor(0)?).ret()).doc("e^−|x|·I₀(x).").samples(t).oracle("special.i0e(input)"),
-        op("i1(Tensor input)", SPECIAL | OUT, |a| i1(a.tensor(0)?).ret()).doc("Modified Bessel function of order 1.").samples(t).oracle("special.i1(input)"),
-        op("i1e(Tensor input)", SPECIAL | OUT, |a| i1e(a.tensor(0)?).ret()).doc("e^−|x|·I₁(x).").samples(t).oracle("special.i1e(input)"),
-        op("entr(Tensor input)", SPECIAL | OUT, |a| entr(a.tensor(0)?).ret()).doc("−x·log x.").samples(pos).oracle("special.entr(input)"),
-        op("ndtr(Tensor input)", SPECIAL | OUT, |a| ndtr(a.tensor(0)?).ret()).doc("The normal distribution function.").samples(t).oracle("special.ndtr(input)"),
-        op("ndtri(Tensor input)", SPECIAL | OUT, |a| ndtri(a.tensor(0)?).ret()).doc("The normal quantile function.").samples(unit).oracle("special.ndtri(input)"),
-        op("log_ndtr(Tensor input)", SPECIAL | OUT, |a| log_ndtr(a.tensor(0)?).ret()).doc("log Φ(x), also far out in the tail.").samples(t).oracle("special.log_ndtr(input)"),
-        op("zeta(Tensor|Scalar input, Tensor|Scalar other)", SPECIAL | OUT, |a| zeta(Num::of(a, 0)?, Num::of(a, 1)?).ret())
-            .doc("Hurwitz' zeta function.").samples(&["i(3,4, lo=2, hi=6), pos(4)"]).oracle("special.zeta(input, other)"),
+        op("i0e(Tensor input)", SPECIAL | OUT, |a| i0e(a.tensor(0)?).ret())
+            .doc("e^−|x|·I₀(x).")
+            .samples(t)
+            .oracle("special.i0e(input)"),
+        op("i1(Tensor input)", SPECIAL | OUT, |a| i1(a.tensor(0)?).ret())
+            .doc("Modified Bessel function of order 1.")
+            .samples(t)
+            .oracle("special.i1(input)"),
+        op("i1e(Tensor input)", SPECIAL | OUT, |a| i1e(a.tensor(0)?).ret())
+            .doc("e^−|x|·I₁(x).")
+            .samples(t)
+            .oracle("special.i1e(input)"),
+        op("entr(Tensor input)", SPECIAL | OUT, |a| entr(a.tensor(0)?).ret())
+            .doc("−x·log x.")
+            .samples(pos)
+            .oracle("special.entr(input)"),
+        op("ndtr(Tensor input)", SPECIAL | OUT, |a| ndtr(a.tensor(0)?).ret())
+            .doc("The normal distribution function.")
+            .samples(t)
+            .oracle("special.ndtr(input)"),
+        op("ndtri(Tensor input)", SPECIAL | OUT, |a| ndtri(a.tensor(0)?).ret())
+            .doc("The normal quantile function.")
+            .samples(unit)
+            .oracle("special.ndtri(input)"),
+        op("log_ndtr(Tensor input)", SPECIAL | OUT, |a| log_ndtr(a.tensor(0)?).ret())
+            .doc("log Φ(x), also far out in the tail.")
+            .samples(t)
+            .oracle("special.log_ndtr(input)"),
+        op("zeta(Tensor|Scalar input, Tensor|Scalar other)", SPECIAL | OUT, |a| {
+            zeta(Num::of(a, 0)?, Num::of(a, 1)?).ret()
+        })
+        .doc("Hurwitz' zeta function.")
+        .samples(&["i(3,4, lo=2, hi=6), pos(4)"])
+        .oracle("special.zeta(input, other)"),
     ];
     macro_rules! names {
         ($($sig:literal $f:expr, $samples:expr, $oracle:literal;)*) => {$(

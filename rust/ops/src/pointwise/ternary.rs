@@ -1,10 +1,8 @@
 //! Functions of three operands, and what gradients are masked with.
 
-use super::{
-    Kept, Num, compare, div, mul, neg, place, promote, record, sub, times, unsupported, windows,
-};
+use super::{Kept, Num, compare, div, mul, neg, place, promote, record, sub, times, unsupported, windows};
 use crate::registry::{DIRECT, INPLACE, METHOD, OUT, TORCH, op};
-use crate::{Arg, Args, DType, IntoRet, OpDef, Ret, Result, Scalar, Tensor, attach, grads, needs_grad, save};
+use crate::{Arg, Args, DType, IntoRet, OpDef, Result, Ret, Scalar, Tensor, attach, grads, needs_grad, save};
 use rustnn_core::base::runtime_error;
 use rustnn_kernels::elementwise::{self, Backward, Unary};
 
@@ -85,7 +83,10 @@ pub fn clamp(x: &Tensor, lo: Option<Num>, hi: Option<Num>) -> Result<Tensor> {
         let below = compare::lt(x.num(), l.num())?;
         let above = compare::gt(x.num(), h.num())?;
         let mask = match i {
-            0 => compare::logical_not(&compare::logical_or(&compare::le(x.num(), l.num())?, &compare::ge(x.num(), h.num())?)?)?,
+            0 => compare::logical_not(&compare::logical_or(
+                &compare::le(x.num(), l.num())?,
+                &compare::ge(x.num(), h.num())?,
+            )?)?,
             1 => compare::logical_and(&below, &compare::logical_not(&crossed)?)?,
             _ => compare::logical_or(&above, &crossed)?,
         };
@@ -202,7 +203,14 @@ fn clamped(a: &Args) -> Result<Ret> {
 
 pub(crate) fn ops() -> Vec<OpDef> {
     let oracle = "np.minimum(np.maximum(input, -np.inf if min is None else min), np.inf if max is None else max)";
-    let samples: &[&str] = &["t(3,4), -0.5, 0.5", "t(0,3), min=0.", "t(), max=1.", "t(3,4), t(4) - 1, t(3,1) + 1", "t(3,4), max=t(4)", "i(5), 3, 6"];
+    let samples: &[&str] = &[
+        "t(3,4), -0.5, 0.5",
+        "t(0,3), min=0.",
+        "t(), max=1.",
+        "t(3,4), t(4) - 1, t(3,1) + 1",
+        "t(3,4), max=t(4)",
+        "i(5), 3, 6",
+    ];
     let mut v = vec![
         op("where(Tensor condition, Tensor|Scalar input, Tensor|Scalar other)", TORCH | OUT, |a| {
             where_(a.tensor(0)?, Num::of(a, 1)?, Num::of(a, 2)?).ret()
@@ -211,31 +219,47 @@ pub(crate) fn ops() -> Vec<OpDef> {
         .samples(&["b(3,4), t(3,4), t(4)", "b(3,1), t(4), 0.5", "b(), t(), t()", "b(0,3), t(3), t(0,3)"])
         .oracle("np.where(condition, input, other)"),
         op("clamp(Tensor input, Tensor|Scalar? min=None, Tensor|Scalar? max=None)", ALL, clamped)
-            .doc("Limits every element to [min, max]; NaN stays; where the limits cross, max.").samples(samples).oracle(oracle),
+            .doc("Limits every element to [min, max]; NaN stays; where the limits cross, max.")
+            .samples(samples)
+            .oracle(oracle),
         op("clip(Tensor input, Tensor|Scalar? min=None, Tensor|Scalar? max=None)", ALL, clamped)
-            .doc("Alias of clamp.").samples(&["t(3,4), -0.5, 0.5"]).oracle(oracle),
+            .doc("Alias of clamp.")
+            .samples(&["t(3,4), -0.5, 0.5"])
+            .oracle(oracle),
         op("clamp_min(Tensor input, Tensor|Scalar min)", ALL, |a| clamp(a.tensor(0)?, optional(a, 1)?, None).ret())
-            .doc("At least min.").samples(&["t(3,4), -0.5", "t(3,4), t(4)"]).oracle("np.maximum(input, min)"),
+            .doc("At least min.")
+            .samples(&["t(3,4), -0.5", "t(3,4), t(4)"])
+            .oracle("np.maximum(input, min)"),
         op("clamp_max(Tensor input, Tensor|Scalar max)", ALL, |a| clamp(a.tensor(0)?, None, optional(a, 1)?).ret())
-            .doc("At most max.").samples(&["t(3,4), 0.5", "t(3,4), t(4)"]).oracle("np.minimum(input, max)"),
-        op("lerp(Tensor input, Tensor end, Tensor|Scalar weight)", ALL, |a| lerp(a.tensor(0)?, a.tensor(1)?, Num::of(a, 2)?).ret())
-            .doc("input + weight · (end − input), exact at both ends.")
-            .samples(&["t(3,4), t(3,4), 0.3", "t(3,4), t(4), t(3,1)", "t(), t(), 0.7"]).oracle("input + weight * (end - input)"),
+            .doc("At most max.")
+            .samples(&["t(3,4), 0.5", "t(3,4), t(4)"])
+            .oracle("np.minimum(input, max)"),
+        op("lerp(Tensor input, Tensor end, Tensor|Scalar weight)", ALL, |a| {
+            lerp(a.tensor(0)?, a.tensor(1)?, Num::of(a, 2)?).ret()
+        })
+        .doc("input + weight · (end − input), exact at both ends.")
+        .samples(&["t(3,4), t(3,4), 0.3", "t(3,4), t(4), t(3,1)", "t(), t(), 0.7"])
+        .oracle("input + weight * (end - input)"),
         op("addcmul(Tensor input, Tensor tensor1, Tensor tensor2, *, Scalar value=1)", ALL, |a| {
             addcmul(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.scalar(3)?).ret()
         })
         .doc("input + value · tensor1 · tensor2.")
-        .samples(&["t(3,4), t(3,4), t(4)", "t(3,4), t(3,1), t(4), value=0.5"]).oracle("input + value * tensor1 * tensor2"),
+        .samples(&["t(3,4), t(3,4), t(4)", "t(3,4), t(3,1), t(4), value=0.5"])
+        .oracle("input + value * tensor1 * tensor2"),
         op("addcdiv(Tensor input, Tensor tensor1, Tensor tensor2, *, Scalar value=1)", ALL, |a| {
             addcdiv(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.scalar(3)?).ret()
         })
         .doc("input + value · tensor1 / tensor2.")
-        .samples(&["t(3,4), t(3,4), pos(4)", "t(3,4), t(3,1), pos(4), value=0.5"]).oracle("input + value * tensor1 / tensor2"),
+        .samples(&["t(3,4), t(3,4), pos(4)", "t(3,4), t(3,1), pos(4), value=0.5"])
+        .oracle("input + value * tensor1 / tensor2"),
     ];
-    v.push(op("where(Tensor input, Tensor condition, Tensor|Scalar other)", METHOD, |a| {
-        where_(a.tensor(1)?, a.tensor(0)?, Num::of(a, 2)?).ret()
-    })
-    .doc("The tensor where condition holds, else other.")
-    .samples(&["t(3,4), b(3,4), t(4)", "t(3), b(3), 0.0"]).oracle("np.where(condition, input, other)"));
+    v.push(
+        op("where(Tensor input, Tensor condition, Tensor|Scalar other)", METHOD, |a| {
+            where_(a.tensor(1)?, a.tensor(0)?, Num::of(a, 2)?).ret()
+        })
+        .doc("The tensor where condition holds, else other.")
+        .samples(&["t(3,4), b(3,4), t(4)", "t(3), b(3), 0.0"])
+        .oracle("np.where(condition, input, other)"),
+    );
     v
 }

@@ -20,7 +20,11 @@ fn check(p: f64) -> Result<()> {
 }
 
 fn flat(t: &Tensor) -> Result<Tensor> {
-    t.with_layout(Layout { shape: Dims::from_slice(&[t.numel()]), strides: Strides::from_slice(&[1]), offset: t.offset() })
+    t.with_layout(Layout {
+        shape: Dims::from_slice(&[t.numel()]),
+        strides: Strides::from_slice(&[1]),
+        offset: t.offset(),
+    })
 }
 
 /// Elements set to zero with probability `p`, the others scaled by `1 / (1 - p)`; in training only.
@@ -30,7 +34,10 @@ pub fn dropout(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
         return Ok(x.clone());
     }
     if !x.dtype().is_float() {
-        return Err(runtime_error!("result type Float can't be cast to the desired output type {}", x.dtype().torch_name()));
+        return Err(runtime_error!(
+            "result type Float can't be cast to the desired output type {}",
+            x.dtype().torch_name()
+        ));
     }
     if p == 1.0 {
         return compose::mul_s(x, 0.0);
@@ -49,7 +56,9 @@ pub fn dropout(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
 
 /// The kept elements of `g` scaled, the others zero; `kept` lies in memory as a tensor of `strides` does.
 fn masked_scale(g: &Tensor, kept: &Tensor, strides: &Strides, p: f64) -> Result<Tensor> {
-    let src = if g.strides() == &strides[..] { g.detach() } else {
+    let src = if g.strides() == &strides[..] {
+        g.detach()
+    } else {
         let t = Tensor::empty_strided(g.shape(), strides, g.dtype())?;
         copy::copy(&t.raw(), &g.raw())?;
         t
@@ -162,43 +171,67 @@ pub(super) fn ops() -> Vec<OpDef> {
             variant!($name, "True", $doc, $f)
         };
         ($name:literal, $training:literal, $doc:literal, $f:expr) => {
-            op(concat!($name, "(Tensor input, float p=0.5, bool training=", $training, ", bool inplace=False)"), NN, |a| {
-                let x = a.tensor(0)?;
-                let f: fn(&Tensor, f64, bool) -> Result<Tensor> = $f;
-                finish(x, f(x, a.float(1)?, a.bool(2)?)?, a.bool(3)?)
-            })
+            op(
+                concat!($name, "(Tensor input, float p=0.5, bool training=", $training, ", bool inplace=False)"),
+                NN,
+                |a| {
+                    let x = a.tensor(0)?;
+                    let f: fn(&Tensor, f64, bool) -> Result<Tensor> = $f;
+                    finish(x, f(x, a.float(1)?, a.bool(2)?)?, a.bool(3)?)
+                },
+            )
             .doc($doc)
             .samples(&["t(2,3,4), 0.5, False"])
             .oracle("input")
         };
     }
     vec![
-        variant!("dropout", "Elements set to zero with probability p, the others scaled by 1/(1-p); in training only.", dropout),
-        variant!("dropout1d", "Whole channels of (N,C,L) or (C,L) set to zero with probability p.", |x, p, t| maybe_batched(x, p, t, (2, 3), "dropout1d")),
+        variant!(
+            "dropout",
+            "Elements set to zero with probability p, the others scaled by 1/(1-p); in training only.",
+            dropout
+        ),
+        variant!("dropout1d", "Whole channels of (N,C,L) or (C,L) set to zero with probability p.", |x, p, t| {
+            maybe_batched(x, p, t, (2, 3), "dropout1d")
+        }),
         variant!("dropout2d", "Whole channels of (N,C,H,W) set to zero with probability p.", channel_dropout),
-        variant!("dropout3d", "Whole channels of (N,C,D,H,W) or (C,D,H,W) set to zero with probability p.", |x, p, t| maybe_batched(x, p, t, (4, 5), "dropout3d")),
-        variant!("alpha_dropout", "False", "Dropout that keeps mean and variance of SELU networks.", |x, p, t| alpha(x, p, t, false)),
+        variant!(
+            "dropout3d",
+            "Whole channels of (N,C,D,H,W) or (C,D,H,W) set to zero with probability p.",
+            |x, p, t| maybe_batched(x, p, t, (4, 5), "dropout3d")
+        ),
+        variant!("alpha_dropout", "False", "Dropout that keeps mean and variance of SELU networks.", |x, p, t| alpha(
+            x, p, t, false
+        )),
         variant!("feature_alpha_dropout", "False", "alpha_dropout of whole channels.", |x, p, t| alpha(x, p, t, true)),
-        op("dropout(Tensor input, float p, bool train)", TORCH, |a| dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?).ret())
-            .doc("Elements set to zero with probability p, the others scaled by 1/(1-p); in training only.")
-            .samples(&["t(2,3), 0.5, False"])
-            .oracle("input"),
+        op("dropout(Tensor input, float p, bool train)", TORCH, |a| {
+            dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?).ret()
+        })
+        .doc("Elements set to zero with probability p, the others scaled by 1/(1-p); in training only.")
+        .samples(&["t(2,3), 0.5, False"])
+        .oracle("input"),
         op("dropout_(Tensor input, float p, bool train)", TORCH, |a| {
             let x = a.tensor(0)?;
             finish(x, dropout(x, a.float(1)?, a.bool(2)?)?, true)
         }),
-        op("feature_dropout(Tensor input, float p, bool train)", TORCH, |a| channel_dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?).ret())
-            .doc("Whole channels set to zero with probability p.")
-            .samples(&["t(2,3), 0.5, False"])
-            .oracle("input"),
-        op("alpha_dropout(Tensor input, float p, bool train)", TORCH, |a| alpha(a.tensor(0)?, a.float(1)?, a.bool(2)?, false).ret())
-            .doc("Dropout that keeps mean and variance of SELU networks.")
-            .samples(&["t(2,3), 0.5, False"])
-            .oracle("input"),
-        op("feature_alpha_dropout(Tensor input, float p, bool train)", TORCH, |a| alpha(a.tensor(0)?, a.float(1)?, a.bool(2)?, true).ret())
-            .doc("alpha_dropout of whole channels.")
-            .samples(&["t(2,3), 0.5, False"])
-            .oracle("input"),
+        op("feature_dropout(Tensor input, float p, bool train)", TORCH, |a| {
+            channel_dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?).ret()
+        })
+        .doc("Whole channels set to zero with probability p.")
+        .samples(&["t(2,3), 0.5, False"])
+        .oracle("input"),
+        op("alpha_dropout(Tensor input, float p, bool train)", TORCH, |a| {
+            alpha(a.tensor(0)?, a.float(1)?, a.bool(2)?, false).ret()
+        })
+        .doc("Dropout that keeps mean and variance of SELU networks.")
+        .samples(&["t(2,3), 0.5, False"])
+        .oracle("input"),
+        op("feature_alpha_dropout(Tensor input, float p, bool train)", TORCH, |a| {
+            alpha(a.tensor(0)?, a.float(1)?, a.bool(2)?, true).ret()
+        })
+        .doc("alpha_dropout of whole channels.")
+        .samples(&["t(2,3), 0.5, False"])
+        .oracle("input"),
         op("_dropout_noise(Tensor input, float p)", PRIVATE, |a| {
             // The mask alone, as PyTorch's dropout would draw it.
             dropout(&Tensor::full(a.tensor(0)?.shape(), Scalar::Int(1), a.tensor(0)?.dtype())?, a.float(1)?, true).ret()

@@ -76,14 +76,20 @@ pub(crate) fn bernoulli(t: &Tensor, g: &Generator, p: f64) -> Result<()> {
 /// Each element with its own probability.
 pub(crate) fn bernoulli_each(y: &Tensor, g: &Generator, p: &Tensor) -> Result<()> {
     let same_order = y.strides() == p.strides() && y.layout().is_dense() && y.shape() == p.shape();
-    let probs = if same_order { p.detach() } else {
+    let probs = if same_order {
+        p.detach()
+    } else {
         let wide = p.detach().view_of(p.layout().expand(y.shape())?);
         let t = Tensor::empty_strided(y.shape(), &y.layout().preserved_strides(), p.dtype())?;
         copy::copy(&t.raw(), &wide.raw())?;
         t
     };
     let n = y.numel();
-    let flat = probs.with_layout(Layout { shape: Dims::from_slice(&[n]), strides: Strides::from_slice(&[1]), offset: probs.offset() })?;
+    let flat = probs.with_layout(Layout {
+        shape: Dims::from_slice(&[n]),
+        strides: Strides::from_slice(&[1]),
+        offset: probs.offset(),
+    })?;
     fill_memory(y, |t| {
         with_float!(flat.dtype(), P => with_dtype!(t.dtype(), T => {
             let (dst, p) = (t.slice_mut::<T>()?, flat.slice::<P>()?);
@@ -136,7 +142,9 @@ fn random_from(t: &Tensor, g: &Generator, low: i64) -> Result<()> {
         d => bounds(d).1,
     };
     if low > top {
-        return Err(runtime_error!("random_ expects 'from' casted to dtype to be less than or equal to 'to_inc' casted to dtype, but got from={low} > to_inc={top}"));
+        return Err(runtime_error!(
+            "random_ expects 'from' casted to dtype to be less than or equal to 'to_inc' casted to dtype, but got from={low} > to_inc={top}"
+        ));
     }
     with_dtype!(t.dtype(), T => {
         let dst = t.slice_mut::<T>()?;
@@ -177,7 +185,9 @@ pub(super) fn ops() -> Vec<OpDef> {
         op("uniform_(Tensor input, float from=0, float to=1, *, Generator? generator=None)", METHOD, |a| {
             let (from, to) = (a.float(1)?, a.float(2)?);
             if from > to {
-                return Err(runtime_error!("uniform_ expects to return a [from, to) range, but found from={from} > to={to}"));
+                return Err(runtime_error!(
+                    "uniform_ expects to return a [from, to) range, but found from={from} > to={to}"
+                ));
             }
             in_place("UniformBackward0", a.tensor(0)?, |t| uniform(t, generator(a, 3), from, to))
         })
@@ -221,9 +231,13 @@ pub(super) fn ops() -> Vec<OpDef> {
             if let Arg::Tensor(p) = a.arg(1) {
                 let shape: Dims = y.shape().into();
                 let dtype = y.dtype();
-                write_in_place("BernoulliBackward0", y, &[], || bernoulli_each(y, g, p), move |_, _| {
-                    Ok(grads![Tensor::zeros(&shape, dtype)?])
-                })?;
+                write_in_place(
+                    "BernoulliBackward0",
+                    y,
+                    &[],
+                    || bernoulli_each(y, g, p),
+                    move |_, _| Ok(grads![Tensor::zeros(&shape, dtype)?]),
+                )?;
                 return Ok(Ret::Tensor(y.clone()));
             }
             let p = a.float(1)?;

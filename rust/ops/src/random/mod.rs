@@ -10,8 +10,8 @@ pub use fill::fill_memory;
 
 use crate::args::Args;
 use crate::registry::OpDef;
-use rustnn_core::generator::default_generator;
 use rustnn_core::Generator;
+use rustnn_core::generator::default_generator;
 
 pub(crate) fn ops() -> Vec<OpDef> {
     let mut v = Vec::new();

@@ -16,7 +16,10 @@ pub fn multinomial(x: &Tensor, samples: i64, replacement: bool, g: &Generator) -
         return Err(runtime_error!("prob_dist must be 1 or 2 dim"));
     }
     if !x.dtype().is_float() {
-        return Err(runtime_error!("multinomial only supports floating-point dtypes for input, got: {}", x.dtype().torch_name()));
+        return Err(runtime_error!(
+            "multinomial only supports floating-point dtypes for input, got: {}",
+            x.dtype().torch_name()
+        ));
     }
     if samples <= 0 {
         return Err(runtime_error!("cannot sample n_sample <= 0 samples"));
@@ -124,9 +127,11 @@ pub(super) fn ops() -> Vec<OpDef> {
             out.ret()
         })
         .nondiff(),
-        op("multinomial(Tensor input, int num_samples, bool replacement=False, *, Generator? generator=None)", METHOD | TORCH | OUT, |a| {
-            multinomial(a.tensor(0)?, a.int(1)?, a.bool(2)?, generator(a, 3)).ret()
-        })
+        op(
+            "multinomial(Tensor input, int num_samples, bool replacement=False, *, Generator? generator=None)",
+            METHOD | TORCH | OUT,
+            |a| multinomial(a.tensor(0)?, a.int(1)?, a.bool(2)?, generator(a, 3)).ret(),
+        )
         .doc("Indices drawn in proportion to the weights of each row.")
         .nondiff(),
         op("poisson(Tensor input, Generator? generator=None)", TORCH, poisson)

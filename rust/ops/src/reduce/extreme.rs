@@ -3,7 +3,9 @@
 use super::{dims_arg, finish, kept_shape, mask_of, need_elements, restore, run, sum};
 use crate::pointwise::{compare, div, maximum, minimum, mul_mask};
 use crate::registry::{METHOD, OUT, TORCH, op};
-use crate::{Args, DType, IntoRet, OpDef, Ret, Result, Tensor, attach, attach_many, grads, needs_grad, save, save_output};
+use crate::{
+    Args, DType, IntoRet, OpDef, Result, Ret, Tensor, attach, attach_many, grads, needs_grad, save, save_output,
+};
 use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::runtime_error;
 use rustnn_kernels::reduce::{Best, Reduce, arg_reduce};
@@ -20,8 +22,13 @@ fn values(kernel: Reduce, node: &'static str, x: &Tensor, dims: Option<&[i64]>, 
         let (x, y) = (sx.get(c)?, restore(&sy.get(c)?.detach(), &mask, keepdim)?);
         let hit = crate::pointwise::compare::logical_or(&compare::eq(&x.detach(), &y)?, &nan_pair(&x, &y)?)?;
         let dims: Vec<i64> = mask.iter().enumerate().filter(|&(_, &m)| m).map(|(d, _)| d as i64).collect();
-        let count = if dims.is_empty() { sum(&hit, None, x.ndim() > 0, None)? } else { sum(&hit, Some(&dims), true, None)? };
-        let count = if mask.contains(&true) || x.ndim() == 0 { crate::basic::to_dtype(&count, g.dtype())? } else { Tensor::ones(x.shape(), g.dtype())? };
+        let count =
+            if dims.is_empty() { sum(&hit, None, x.ndim() > 0, None)? } else { sum(&hit, Some(&dims), true, None)? };
+        let count = if mask.contains(&true) || x.ndim() == 0 {
+            crate::basic::to_dtype(&count, g.dtype())?
+        } else {
+            Tensor::ones(x.shape(), g.dtype())?
+        };
         let share = div(&restore(g, &mask, keepdim)?, &count)?;
         let wide = crate::shape::expand::expand_to(&share, x.shape())?;
         Ok(grads![mul_mask(&wide, &hit)?])

@@ -3,7 +3,7 @@
 use crate::basic::to_dtype;
 use crate::pointwise::{compare, div, exp, log, mul, neg, sub, where_};
 use crate::registry::{INPLACE, METHOD, NO_FUNCTION_INPLACE, OUT, TORCH, op};
-use crate::{DType, IntoRet, OpDef, Ret, Result, Tensor, attach, attach_many, grads, needs_grad, save, save_output};
+use crate::{DType, IntoRet, OpDef, Result, Ret, Tensor, attach, attach_many, grads, needs_grad, save, save_output};
 use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::runtime_error;
 use rustnn_kernels::reduce::{Best, sum_dtype};
@@ -117,7 +117,13 @@ pub fn running(best: Best, x: &Tensor, dim: i64) -> Result<(Tensor, Tensor)> {
         if shape.is_empty() {
             return Ok(grads![g.clone()]);
         }
-        Ok(grads![crate::index::gather::scatter(&Tensor::zeros(&shape, g.dtype())?, d as i64, &s.get(c)?, g, rustnn_kernels::index::Reduce::Add)?])
+        Ok(grads![crate::index::gather::scatter(
+            &Tensor::zeros(&shape, g.dtype())?,
+            d as i64,
+            &s.get(c)?,
+            g,
+            rustnn_kernels::index::Reduce::Add
+        )?])
     })?;
     match (outs.pop(), outs.pop()) {
         (Some(i), Some(v)) => Ok((v, i)),
@@ -141,7 +147,8 @@ pub fn diff(x: &Tensor, n: i64, dim: i64, prepend: Option<&Tensor>, append: Opti
         if size <= 1 {
             return crate::shape::select::narrow(&y, d, 0, 0);
         }
-        let (a, b) = (crate::shape::select::narrow(&y, d, 1, size - 1)?, crate::shape::select::narrow(&y, d, 0, size - 1)?);
+        let (a, b) =
+            (crate::shape::select::narrow(&y, d, 1, size - 1)?, crate::shape::select::narrow(&y, d, 0, size - 1)?);
         y = if y.dtype() == DType::Bool { compare::logical_xor(&a, &b)? } else { sub(&a, &b)? };
     }
     Ok(y)
@@ -152,17 +159,32 @@ const SAMPLES: &[&str] = &["t(3,4), 0", "t(3,4), -1", "t(2,3,4), 1", "t(), 0", "
 pub(crate) fn ops() -> Vec<OpDef> {
     let flags = METHOD | TORCH | INPLACE | NO_FUNCTION_INPLACE | OUT;
     let mut v = vec![
-        op("cumsum(Tensor input, int dim, *, dtype? dtype=None)", flags, |a| cumsum(a.tensor(0)?, a.int(1)?, a.dtype(2)).ret())
-            .doc("The running sum along dim.").samples(SAMPLES).oracle("np.cumsum(input, dim) if np.ndim(input) else input"),
-        op("cumprod(Tensor input, int dim, *, dtype? dtype=None)", flags, |a| cumprod(a.tensor(0)?, a.int(1)?, a.dtype(2)).ret())
-            .doc("The running product along dim.").samples(SAMPLES).oracle("np.cumprod(input, dim) if np.ndim(input) else input"),
-        op("logcumsumexp(Tensor input, int dim)", METHOD | TORCH | OUT, |a| logcumsumexp(a.tensor(0)?, a.int(1)?).ret())
-            .doc("The running log Σ e^x along dim.").samples(SAMPLES).oracle("np.logaddexp.accumulate(input, dim) if np.ndim(input) else input"),
+        op("cumsum(Tensor input, int dim, *, dtype? dtype=None)", flags, |a| {
+            cumsum(a.tensor(0)?, a.int(1)?, a.dtype(2)).ret()
+        })
+        .doc("The running sum along dim.")
+        .samples(SAMPLES)
+        .oracle("np.cumsum(input, dim) if np.ndim(input) else input"),
+        op("cumprod(Tensor input, int dim, *, dtype? dtype=None)", flags, |a| {
+            cumprod(a.tensor(0)?, a.int(1)?, a.dtype(2)).ret()
+        })
+        .doc("The running product along dim.")
+        .samples(SAMPLES)
+        .oracle("np.cumprod(input, dim) if np.ndim(input) else input"),
+        op("logcumsumexp(Tensor input, int dim)", METHOD | TORCH | OUT, |a| {
+            logcumsumexp(a.tensor(0)?, a.int(1)?).ret()
+        })
+        .doc("The running log Σ e^x along dim.")
+        .samples(SAMPLES)
+        .oracle("np.logaddexp.accumulate(input, dim) if np.ndim(input) else input"),
         op("diff(Tensor input, int n=1, int dim=-1, Tensor? prepend=None, Tensor? append=None)", METHOD | TORCH, |a| {
             diff(a.tensor(0)?, a.int(1)?, a.int(2)?, a.opt_tensor(3), a.opt_tensor(4)).ret()
         })
-        .doc("The n-th difference of neighbours along dim.").samples(&["t(3,4)", "t(3,4), 2, 0", "t(4), 1, -1, t(1), t(2)"])
-        .oracle("np.diff(input, n, dim, **{k: v for k, v in (('prepend', prepend), ('append', append)) if v is not None})"),
+        .doc("The n-th difference of neighbours along dim.")
+        .samples(&["t(3,4)", "t(3,4), 2, 0", "t(4), 1, -1, t(1), t(2)"])
+        .oracle(
+            "np.diff(input, n, dim, **{k: v for k, v in (('prepend', prepend), ('append', append)) if v is not None})",
+        ),
     ];
     macro_rules! extremes {
         ($($name:literal $best:ident $np:literal;)*) => {$(

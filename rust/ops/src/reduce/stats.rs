@@ -3,7 +3,7 @@
 use super::{behind, dims_arg, finish, mask_of, mean, restore, run, sum};
 use crate::pointwise::{abs, compare, div, exp, mul, mul_mask, pow, rounding, sub, times, where_, zeros_like};
 use crate::registry::{METHOD, OUT, TORCH, op};
-use crate::{Args, DType, IntoRet, OpDef, Ret, Result, Tensor, attach, grads, needs_grad, save, save_output};
+use crate::{Args, DType, IntoRet, OpDef, Result, Ret, Tensor, attach, grads, needs_grad, save, save_output};
 use rustnn_core::base::not_implemented;
 use rustnn_kernels::reduce::Reduce;
 
@@ -113,11 +113,8 @@ fn norm_grad(x: &Tensor, y: &Tensor, g: &Tensor, p: f64, mask: &[bool]) -> Resul
     // x·|x|^(p−2)·(g / y^(p−1))
     let q = div(g, &pow(y, p - 1.0)?)?;
     let q = where_(&none, 0.0, &q)?;
-    let w = if p < 2.0 {
-        mul(&rounding::sign(x)?, &pow(&abs(x)?, p - 1.0)?)?
-    } else {
-        mul(x, &pow(&abs(x)?, p - 2.0)?)?
-    };
+    let w =
+        if p < 2.0 { mul(&rounding::sign(x)?, &pow(&abs(x)?, p - 1.0)?)? } else { mul(x, &pow(&abs(x)?, p - 2.0)?)? };
     let w = where_(&compare::eq(x, 0.0)?, 0.0, &w)?;
     mul(&w, &q)
 }
@@ -141,7 +138,8 @@ fn pair((v, m): (Tensor, Tensor)) -> Result<Ret> {
     (v, m).ret()
 }
 
-const SAMPLES: &[&str] = &["t(3,4)", "t(3,4), 0", "t(2,3,4), (0, 2), correction=0", "t(2,3,4), -1, keepdim=True", "t(70,40), 0"];
+const SAMPLES: &[&str] =
+    &["t(3,4)", "t(3,4), 0", "t(2,3,4), (0, 2), correction=0", "t(2,3,4), -1, keepdim=True", "t(70,40), 0"];
 
 pub(crate) fn ops() -> Vec<OpDef> {
     let mut v = Vec::new();
@@ -183,10 +181,11 @@ pub(crate) fn ops() -> Vec<OpDef> {
         "var" "var_mean" false "var";
         "std" "std_mean" true "std";
     }
-    v.extend([
-        op("logsumexp(Tensor input, int[] dim, bool keepdim=False)", METHOD | TORCH | OUT, |a| logsumexp(a.tensor(0)?, dims_arg(a, 1), a.bool(2)?).ret())
-            .doc("log Σ e^x over dim, without overflow.").samples(&["t(3,4), 0", "t(2,3,4), (0, 2)", "t(3,4), -1, keepdim=True"])
-            .oracle("special.logsumexp(input, axis=tuple(dim) if np.ndim(dim) else dim, keepdims=keepdim)"),
-    ]);
+    v.extend([op("logsumexp(Tensor input, int[] dim, bool keepdim=False)", METHOD | TORCH | OUT, |a| {
+        logsumexp(a.tensor(0)?, dims_arg(a, 1), a.bool(2)?).ret()
+    })
+    .doc("log Σ e^x over dim, without overflow.")
+    .samples(&["t(3,4), 0", "t(2,3,4), (0, 2)", "t(3,4), -1, keepdim=True"])
+    .oracle("special.logsumexp(input, axis=tuple(dim) if np.ndim(dim) else dim, keepdims=keepdim)")]);
     v
 }

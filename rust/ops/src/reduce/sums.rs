@@ -4,7 +4,7 @@ use super::{behind, dims_arg, finish, mask_of, restore, run};
 use crate::basic::to_dtype;
 use crate::pointwise::{compare, div, mul, mul_mask, times, where_};
 use crate::registry::{METHOD, OUT, TORCH, op};
-use crate::{Args, DType, IntoRet, OpDef, Ret, Result, Tensor, attach, grads, needs_grad, save};
+use crate::{Args, DType, IntoRet, OpDef, Result, Ret, Tensor, attach, grads, needs_grad, save};
 use rustnn_core::base::not_implemented;
 use rustnn_kernels::reduce::{Reduce, sum_dtype};
 
@@ -13,11 +13,20 @@ fn spread(g: &Tensor, mask: &[bool], keepdim: bool, shape: &[usize]) -> Result<T
     crate::shape::expand::expand_to(&restore(g, mask, keepdim)?, shape)
 }
 
-fn total(kernel: Reduce, node: &'static str, x: &Tensor, dims: Option<&[i64]>, keepdim: bool, dtype: Option<DType>) -> Result<Tensor> {
+fn total(
+    kernel: Reduce,
+    node: &'static str,
+    x: &Tensor,
+    dims: Option<&[i64]>,
+    keepdim: bool,
+    dtype: Option<DType>,
+) -> Result<Tensor> {
     let mask = mask_of(dims, x.ndim())?;
     // A wider dtype asked for is what the elements are read in.
     let read = match dtype {
-        Some(d) if d != x.dtype() && d.is_float() == x.dtype().is_float() && d.size() > x.dtype().size() => to_dtype(x, d)?,
+        Some(d) if d != x.dtype() && d.is_float() == x.dtype().is_float() && d.size() > x.dtype().size() => {
+            to_dtype(x, d)?
+        }
         Some(d) if d.is_float() != x.dtype().is_float() => to_dtype(x, d)?,
         _ => x.clone(),
     };
@@ -132,7 +141,17 @@ pub fn count_nonzero(x: &Tensor, dims: Option<&[i64]>) -> Result<Tensor> {
     Ok(finish(run(Reduce::CountNonzero, x, &mask, DType::I64)?, &mask, false))
 }
 
-const SAMPLES: &[&str] = &["t(3,4)", "t(3,4), 0", "t(2,3,4), (0, 2)", "t(2,3,4), -1, keepdim=True", "t()", "t(0,3), 0", "t(0,3)", "t(70,40), 0", "t(40,70), 1"];
+const SAMPLES: &[&str] = &[
+    "t(3,4)",
+    "t(3,4), 0",
+    "t(2,3,4), (0, 2)",
+    "t(2,3,4), -1, keepdim=True",
+    "t()",
+    "t(0,3), 0",
+    "t(0,3)",
+    "t(70,40), 0",
+    "t(40,70), 1",
+];
 
 pub(crate) fn ops() -> Vec<OpDef> {
     macro_rules! sums {
@@ -154,21 +173,39 @@ pub(crate) fn ops() -> Vec<OpDef> {
     };
     let oracle = "np.prod(input, axis=dim, keepdims=keepdim)";
     v.extend([
-        op("prod(Tensor input, *, dtype? dtype=None)", METHOD | TORCH, |a| prod(a.tensor(0)?, None, false, a.dtype(1)).ret())
-            .doc("The product of all elements; integers in int64.").samples(&["t(3,4)", "t()", "t(3) * 0"]).oracle("np.prod(input)"),
+        op("prod(Tensor input, *, dtype? dtype=None)", METHOD | TORCH, |a| {
+            prod(a.tensor(0)?, None, false, a.dtype(1)).ret()
+        })
+        .doc("The product of all elements; integers in int64.")
+        .samples(&["t(3,4)", "t()", "t(3) * 0"])
+        .oracle("np.prod(input)"),
         op("prod(Tensor input, int dim, bool keepdim=False, *, dtype? dtype=None)", METHOD | TORCH | OUT, |a| {
             prod(a.tensor(0)?, Some(a.int(1)?), a.bool(2)?, a.dtype(3)).ret()
         })
-        .doc("The product over one dimension; integers in int64.").samples(&["t(3,4), 0", "t(3,4), -1, keepdim=True"]).oracle(oracle),
+        .doc("The product over one dimension; integers in int64.")
+        .samples(&["t(3,4), 0", "t(3,4), -1, keepdim=True"])
+        .oracle(oracle),
         op("any(Tensor input, int[]? dim=None, bool keepdim=False)", METHOD | TORCH | OUT, |a| truth(Reduce::Any, a))
-            .doc("Whether any element is true (not zero).").samples(&["b(3,4)", "b(3,4), 0", "i(3,4, hi=2), 1, keepdim=True", "b(0,3), 0", "t(3)"])
-            .oracle("np.any(input, axis=None if dim is None else (tuple(dim) if np.ndim(dim) else dim), keepdims=keepdim)").nondiff(),
+            .doc("Whether any element is true (not zero).")
+            .samples(&["b(3,4)", "b(3,4), 0", "i(3,4, hi=2), 1, keepdim=True", "b(0,3), 0", "t(3)"])
+            .oracle(
+                "np.any(input, axis=None if dim is None else (tuple(dim) if np.ndim(dim) else dim), keepdims=keepdim)",
+            )
+            .nondiff(),
         op("all(Tensor input, int[]? dim=None, bool keepdim=False)", METHOD | TORCH | OUT, |a| truth(Reduce::All, a))
-            .doc("Whether all elements are true (not zero).").samples(&["b(3,4)", "b(3,4), 0", "i(3,4, hi=2), 1, keepdim=True", "b(0,3), 0", "t(3)"])
-            .oracle("np.all(input, axis=None if dim is None else (tuple(dim) if np.ndim(dim) else dim), keepdims=keepdim)").nondiff(),
-        op("count_nonzero(Tensor input, int[]? dim=None)", METHOD | TORCH, |a| count_nonzero(a.tensor(0)?, dims_arg(a, 1)).ret())
-            .doc("How many elements are not zero.").samples(&["i(3,4, hi=2)", "i(3,4, hi=2), 1", "b(2,3,4), (0, 1)"])
-            .oracle("np.count_nonzero(input, axis=None if dim is None else (tuple(dim) if np.ndim(dim) else dim))").nondiff(),
+            .doc("Whether all elements are true (not zero).")
+            .samples(&["b(3,4)", "b(3,4), 0", "i(3,4, hi=2), 1, keepdim=True", "b(0,3), 0", "t(3)"])
+            .oracle(
+                "np.all(input, axis=None if dim is None else (tuple(dim) if np.ndim(dim) else dim), keepdims=keepdim)",
+            )
+            .nondiff(),
+        op("count_nonzero(Tensor input, int[]? dim=None)", METHOD | TORCH, |a| {
+            count_nonzero(a.tensor(0)?, dims_arg(a, 1)).ret()
+        })
+        .doc("How many elements are not zero.")
+        .samples(&["i(3,4, hi=2)", "i(3,4, hi=2), 1", "b(2,3,4), (0, 1)"])
+        .oracle("np.count_nonzero(input, axis=None if dim is None else (tuple(dim) if np.ndim(dim) else dim))")
+        .nondiff(),
     ]);
     v
 }

@@ -13,7 +13,8 @@ fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
     if x.shape().last() != w.shape().last() {
         return Err(runtime_error!(
             "input has inconsistent input_size: got {} expected {}",
-            x.shape().last().copied().unwrap_or(0), w.shape().last().copied().unwrap_or(0)
+            x.shape().last().copied().unwrap_or(0),
+            w.shape().last().copied().unwrap_or(0)
         ));
     }
     let y = c::matmul(x, &c::transpose(w, 0, 1)?)?;
@@ -56,7 +57,13 @@ fn plain(x: &Tensor, h: &Tensor, w: Cell<'_>) -> Result<Tensor> {
 
 /// An LSTM whose hidden state is projected (`proj_size`): step by step.
 pub(super) fn projected(
-    biases: bool, layers: usize, dirs: usize, dropout: (f64, bool), steps: &Steps, x: &Tensor, states: &[Tensor],
+    biases: bool,
+    layers: usize,
+    dirs: usize,
+    dropout: (f64, bool),
+    steps: &Steps,
+    x: &Tensor,
+    states: &[Tensor],
     w: &[Tensor],
 ) -> Result<Vec<Tensor>> {
     let per = if biases { 5 } else { 3 };

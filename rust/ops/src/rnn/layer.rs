@@ -1,12 +1,12 @@
 //! One layer of an LSTM, GRU or plain RNN over a whole sequence, both directions, as one node of the graph.
 
 use rustnn_core::base::runtime_error;
-use rustnn_core::{Ctx, DType, Grads, Result, Saved, Tensor, attach_many, needs_grad, save};
 use rustnn_core::graph::save_output_at;
+use rustnn_core::{Ctx, DType, Grads, Result, Saved, Tensor, attach_many, needs_grad, save};
+use rustnn_kernels::copy;
 use rustnn_kernels::gemm::{self, Epilogue, Gemm};
 use rustnn_kernels::rnn::{self as kernel, Kept, Kind, Layer, Place};
 use rustnn_kernels::rowmath::Math;
-use rustnn_kernels::copy;
 use std::sync::Arc;
 
 /// Weights of one direction.
@@ -27,7 +27,14 @@ pub(super) struct Steps {
 
 impl Steps {
     pub(super) fn new(sizes: Vec<usize>) -> Self {
-        let offsets = sizes.iter().scan(0, |at, &s| { let o = *at; *at += s; Some(o) }).collect();
+        let offsets = sizes
+            .iter()
+            .scan(0, |at, &s| {
+                let o = *at;
+                *at += s;
+                Some(o)
+            })
+            .collect();
         let batch = sizes.first().copied().unwrap_or(0);
         Steps { offsets: Arc::new(offsets), sizes: Arc::new(sizes), batch }
     }
@@ -77,7 +84,14 @@ struct Direction {
 
 /// Runs a layer on `x` `[rows, features]`; `h0` and `c0` are `[directions, batch, hidden]`. Gives the hidden states
 /// `[rows, directions * hidden]` and the last states.
-pub(super) fn layer(kind: Kind, steps: &Steps, x: &Tensor, w: &[Weights], h0: &Tensor, c0: Option<&Tensor>) -> Result<Vec<Tensor>> {
+pub(super) fn layer(
+    kind: Kind,
+    steps: &Steps,
+    x: &Tensor,
+    w: &[Weights],
+    h0: &Tensor,
+    c0: Option<&Tensor>,
+) -> Result<Vec<Tensor>> {
     match x.dtype() {
         DType::F32 => run::<f32>(kind, steps, x, w, h0, c0),
         DType::F64 => run::<f64>(kind, steps, x, w, h0, c0),
@@ -85,7 +99,14 @@ pub(super) fn layer(kind: Kind, steps: &Steps, x: &Tensor, w: &[Weights], h0: &T
     }
 }
 
-fn run<T: Math + Gemm>(kind: Kind, steps: &Steps, x: &Tensor, w: &[Weights], h0: &Tensor, c0: Option<&Tensor>) -> Result<Vec<Tensor>> {
+fn run<T: Math + Gemm>(
+    kind: Kind,
+    steps: &Steps,
+    x: &Tensor,
+    w: &[Weights],
+    h0: &Tensor,
+    c0: Option<&Tensor>,
+) -> Result<Vec<Tensor>> {
     let hidden = h0.shape()[2];
     let (rows, dirs) = (x.shape()[0], w.len());
     let lstm = kind == Kind::Lstm;
@@ -101,14 +122,22 @@ fn run<T: Math + Gemm>(kind: Kind, steps: &Steps, x: &Tensor, w: &[Weights], h0:
     for (d, w) in w.iter().enumerate() {
         let b = w.bias.as_ref().map(|(a, _)| a.to_contiguous()).transpose()?;
         let gates = product(&xc, &t(&w.ih), b.as_ref())?;
-        let cells = Tensor::empty(&[if matches!(kind, Kind::Lstm | Kind::Gru) { rows * hidden } else { 0 }], x.dtype())?;
+        let cells =
+            Tensor::empty(&[if matches!(kind, Kind::Lstm | Kind::Gru) { rows * hidden } else { 0 }], x.dtype())?;
         let hh = w.hh.to_contiguous()?;
         let b_hh = w.bias.as_ref().map(|(_, b)| b.to_contiguous()).transpose()?;
         let state = &mut hn.slice_mut::<T>()?[d * per..][..per];
         let cell: &mut [T] = if lstm { &mut cn.slice_mut::<T>()?[d * per..][..per] } else { &mut [] };
         kernel::forward::<T>(
-            steps.layer(kind, hidden, d == 1), gates.slice_mut()?, hh.slice()?, b_hh.as_ref().map(Tensor::slice).transpose()?,
-            state, cell, out.slice_mut()?, Place { ld: dirs * hidden, at: d * hidden }, cells.slice_mut()?,
+            steps.layer(kind, hidden, d == 1),
+            gates.slice_mut()?,
+            hh.slice()?,
+            b_hh.as_ref().map(Tensor::slice).transpose()?,
+            state,
+            cell,
+            out.slice_mut()?,
+            Place { ld: dirs * hidden, at: d * hidden },
+            cells.slice_mut()?,
         )?;
         kept.push(Direction { gates, cells });
     }
@@ -131,8 +160,13 @@ fn run<T: Math + Gemm>(kind: Kind, steps: &Steps, x: &Tensor, w: &[Weights], h0:
         return Ok(outs);
     }
     let saved = Memory {
-        kind, steps: steps.clone(), hidden, kept,
-        x: save(x), h0: save(h0), c0: c0.filter(|_| lstm).map(save),
+        kind,
+        steps: steps.clone(),
+        hidden,
+        kept,
+        x: save(x),
+        h0: save(h0),
+        c0: c0.filter(|_| lstm).map(save),
         weights: w.iter().map(|w| (save(&w.ih), save(&w.hh), w.bias.is_some())).collect(),
         out: save_output_at(&outs[0], 0),
     };
@@ -189,14 +223,20 @@ fn backward<T: Math + Gemm>(m: &Memory, ctx: &Ctx<'_>, gs: &[Option<Tensor>]) ->
                 gates: kept.gates.slice()?,
                 w: w_hh.slice()?,
                 h0: &h0.slice()?[range.clone()],
-                c0: match &c0 { Some(c) => &c.slice()?[range.clone()], None => &[] },
+                c0: match &c0 {
+                    Some(c) => &c.slice()?[range.clone()],
+                    None => &[],
+                },
                 cells: kept.cells.slice()?,
                 out: out.slice()?,
             },
-            go.slice()?, Place { ld: dirs * n, at: k * n },
+            go.slice()?,
+            Place { ld: dirs * n, at: k * n },
             &mut dh.slice_mut::<T>()?[range.clone()],
             if lstm { &mut dc.slice_mut::<T>()?[range] } else { &mut [] },
-            dg.slice_mut()?, dr.slice_mut()?, before.slice_mut()?,
+            dg.slice_mut()?,
+            dr.slice_mut()?,
+            before.slice_mut()?,
         )?;
         let rec = if gru { &dr } else { &dg };
         let at = result.len();
@@ -223,4 +263,3 @@ fn backward<T: Math + Gemm>(m: &Memory, ctx: &Ctx<'_>, gs: &[Option<Tensor>]) ->
     }
     Ok(result)
 }
-

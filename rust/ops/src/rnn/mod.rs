@@ -50,8 +50,11 @@ fn network(p: Plan, steps: &Steps, x: &Tensor, states: &[Tensor], w: &[Tensor]) 
             return Err(runtime_error!("Expected hidden[{k}] size {want:?}, got {:?}", s.shape()));
         }
         if s.dtype() != d {
-            return Err(runtime_error!("Input and hidden tensors are not the same dtype, found input tensor with {} and hidden tensor with {}",
-                d.torch_name(), s.dtype().torch_name()));
+            return Err(runtime_error!(
+                "Input and hidden tensors are not the same dtype, found input tensor with {} and hidden tensor with {}",
+                d.torch_name(),
+                s.dtype().torch_name()
+            ));
         }
     }
     let mut rows = wide(x, acc)?;
@@ -64,7 +67,8 @@ fn network(p: Plan, steps: &Steps, x: &Tensor, states: &[Tensor], w: &[Tensor]) 
             if own[0].shape() != [gates * hidden, rows.shape()[1]] || own[1].shape()[0] != gates * hidden {
                 return Err(runtime_error!(
                     "input.size(-1) must be equal to input_size. Expected {}, got {}",
-                    own[0].shape().last().copied().unwrap_or(0), rows.shape()[1]
+                    own[0].shape().last().copied().unwrap_or(0),
+                    rows.shape()[1]
                 ));
             }
             ws.push(Weights {
@@ -129,9 +133,19 @@ fn full(a: &Args, kind: Kind) -> Result<Ret> {
 /// A packed sequence: rows of all steps, and how many each step has.
 fn packed(a: &Args, kind: Kind) -> Result<Ret> {
     let (x, sizes, p) = (a.tensor(0)?, a.tensor(1)?, plan(a, kind, 4)?);
-    let sizes: Vec<usize> = sizes.detach().copied_as(DType::I64)?.to_contiguous()?.slice::<i64>()?.iter().map(|&s| s.max(0) as usize).collect();
+    let sizes: Vec<usize> = sizes
+        .detach()
+        .copied_as(DType::I64)?
+        .to_contiguous()?
+        .slice::<i64>()?
+        .iter()
+        .map(|&s| s.max(0) as usize)
+        .collect();
     if x.ndim() != 2 || sizes.iter().sum::<usize>() != x.shape()[0] {
-        return Err(runtime_error!("rnn: packed data of shape {:?} does not have the rows that batch_sizes add up to", x.shape()));
+        return Err(runtime_error!(
+            "rnn: packed data of shape {:?} does not have the rows that batch_sizes add up to",
+            x.shape()
+        ));
     }
     network(p, &Steps::new(sizes), x, a.tensors(2)?, a.tensors(3)?)?.ret()
 }

@@ -11,7 +11,10 @@ pub fn expand(x: &Tensor, size: &[i64]) -> Result<Tensor> {
     if size.len() < x.ndim() {
         return Err(runtime_error!(
             "expand(torch.{}Tensor{{{:?}}}, size={size:?}): the number of sizes provided ({}) must be greater or equal to the number of dimensions in the tensor ({})",
-            x.dtype().torch_name(), x.shape(), size.len(), x.ndim()
+            x.dtype().torch_name(),
+            x.shape(),
+            size.len(),
+            x.ndim()
         ));
     }
     let lead = size.len() - x.ndim();
@@ -25,7 +28,9 @@ pub fn expand(x: &Tensor, size: &[i64]) -> Result<Tensor> {
             }
             -1 => x.shape()[i - lead],
             s => usize::try_from(s).map_err(|_| {
-                runtime_error!("The expanded size of the tensor ({s}) isn't allowed: sizes are at least 0, or -1 to keep one")
+                runtime_error!(
+                    "The expanded size of the tensor ({s}) isn't allowed: sizes are at least 0, or -1 to keep one"
+                )
             })?,
         });
     }
@@ -50,10 +55,14 @@ pub fn broadcast_tensors(tensors: &[Tensor]) -> Result<Vec<Tensor>> {
 
 pub(crate) fn ops() -> Vec<OpDef> {
     vec![
-        op("expand(Tensor input, int[]... size, *, bool implicit=False)", METHOD, |a| expand(a.tensor(0)?, a.ints(1)?).ret())
-            .doc("A view broadcast to size; -1 keeps a dimension.")
-            .samples(&["t(3,1), (3,4)", "t(1,4), (2,-1,4)", "t(), (2,2)", "t(0,1), (0,3)"])
-            .oracle("np.broadcast_to(input, tuple(s if s != -1 else input.shape[i - len(size)] for i, s in enumerate(size)))"),
+        op("expand(Tensor input, int[]... size, *, bool implicit=False)", METHOD, |a| {
+            expand(a.tensor(0)?, a.ints(1)?).ret()
+        })
+        .doc("A view broadcast to size; -1 keeps a dimension.")
+        .samples(&["t(3,1), (3,4)", "t(1,4), (2,-1,4)", "t(), (2,2)", "t(0,1), (0,3)"])
+        .oracle(
+            "np.broadcast_to(input, tuple(s if s != -1 else input.shape[i - len(size)] for i, s in enumerate(size)))",
+        ),
         op("expand_as(Tensor input, Tensor other)", METHOD, |a| expand_to(a.tensor(0)?, a.tensor(1)?.shape()).ret())
             .doc("expand(other.size()).")
             .samples(&["t(3,1), t(3,4)"])

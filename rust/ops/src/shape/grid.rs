@@ -12,7 +12,10 @@ pub fn meshgrid(tensors: &[Tensor], indexing: &str) -> Result<Vec<Tensor>> {
         return Err(runtime_error!("meshgrid expects a non-empty TensorList"));
     }
     if let Some(t) = tensors.iter().find(|t| t.ndim() > 1) {
-        return Err(runtime_error!("torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {:?}", t.shape()));
+        return Err(runtime_error!(
+            "torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {:?}",
+            t.shape()
+        ));
     }
     if tensors.iter().any(|t| t.dtype() != tensors[0].dtype()) {
         return Err(runtime_error!("torch.meshgrid expects all tensors to have the same dtype"));
@@ -56,10 +59,8 @@ pub fn cartesian_prod(tensors: &[Tensor]) -> Result<Tensor> {
     if let [one] = tensors {
         return Ok(one.clone());
     }
-    let flat = meshgrid(tensors, "ij")?
-        .iter()
-        .map(|g| view::reshape_to(g, &[g.numel()]))
-        .collect::<Result<Vec<_>>>()?;
+    let flat =
+        meshgrid(tensors, "ij")?.iter().map(|g| view::reshape_to(g, &[g.numel()])).collect::<Result<Vec<_>>>()?;
     join::stack(&flat, 1)
 }
 

@@ -15,7 +15,9 @@ pub(crate) fn common_dtype(tensors: &[Tensor]) -> DType {
     if tensors.iter().all(|t| t.dtype() == first) {
         return first;
     }
-    let operands = tensors.iter().map(|t| if t.ndim() == 0 { Operand::ZeroDim(t.dtype()) } else { Operand::Dimensioned(t.dtype()) });
+    let operands = tensors
+        .iter()
+        .map(|t| if t.ndim() == 0 { Operand::ZeroDim(t.dtype()) } else { Operand::Dimensioned(t.dtype()) });
     result_type(operands, rustnn_core::mode::default_dtype())
 }
 
@@ -38,8 +40,16 @@ pub fn cat(tensors: &[Tensor], dim: i64) -> Result<Tensor> {
     let mut total = 0usize;
     for (i, t) in tensors.iter().enumerate().filter(|(_, t)| !skip(t)) {
         if t.ndim() != lead.ndim() {
-            return Err(runtime_error!("Tensors must have same number of dimensions: got {} and {}", lead.ndim(), t.ndim())
-                .hint(format!("tensor number {i} has shape {:?}, an earlier one {:?}", t.shape(), lead.shape())));
+            return Err(runtime_error!(
+                "Tensors must have same number of dimensions: got {} and {}",
+                lead.ndim(),
+                t.ndim()
+            )
+            .hint(format!(
+                "tensor number {i} has shape {:?}, an earlier one {:?}",
+                t.shape(),
+                lead.shape()
+            )));
         }
         if let Some(k) = (0..t.ndim()).find(|&k| k != d && t.shape()[k] != lead.shape()[k]) {
             return Err(runtime_error!(
@@ -89,8 +99,12 @@ fn cat_strides(tensors: &[Tensor], shape: &[usize]) -> Strides {
     }
     let last = |t: &Tensor| {
         let s = t.strides();
-        t.ndim() == 4 && !t.is_contiguous() && s[1] == 1 && s[3] == t.shape()[1] as isize
-            && s[2] == s[3] * t.shape()[3] as isize && s[0] == s[2] * t.shape()[2] as isize
+        t.ndim() == 4
+            && !t.is_contiguous()
+            && s[1] == 1
+            && s[3] == t.shape()[1] as isize
+            && s[2] == s[3] * t.shape()[3] as isize
+            && s[0] == s[2] * t.shape()[2] as isize
     };
     if !tensors.iter().all(last) {
         return plain;
@@ -107,7 +121,8 @@ pub fn stack(tensors: &[Tensor], dim: i64) -> Result<Tensor> {
     if let Some((i, t)) = tensors.iter().enumerate().find(|(_, t)| t.shape() != first.shape()) {
         return Err(runtime_error!(
             "stack expects each tensor to be equal size, but got {:?} at entry 0 and {:?} at entry {i}",
-            first.shape(), t.shape()
+            first.shape(),
+            t.shape()
         ));
     }
     let d = wrap_dim(dim, first.ndim() + 1)?;
@@ -183,7 +198,8 @@ pub fn block_diag(tensors: &[Tensor]) -> Result<Tensor> {
     }
     if let Some((i, t)) = tensors.iter().enumerate().find(|(_, t)| t.ndim() > 2) {
         return Err(runtime_error!(
-            "torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {} dimensions", t.ndim()
+            "torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {} dimensions",
+            t.ndim()
         ));
     }
     let all = tensors.iter().map(|t| atleast(t, 2)).collect::<Result<Vec<_>>>()?;
@@ -215,7 +231,6 @@ fn block(l: &Layout, r: usize, c: usize, m: usize, n: usize) -> Layout {
     l.slice(0, r, m, 1).slice(1, c, n, 1)
 }
 
-
 pub(crate) fn ops() -> Vec<OpDef> {
     macro_rules! joiner {
         ($sig:literal, $f:ident, $doc:literal, $samples:expr, $oracle:literal) => {
@@ -238,11 +253,41 @@ pub(crate) fn ops() -> Vec<OpDef> {
             .doc("Tensors of equal shape along a new dimension.")
             .samples(&["[t(2,3), t(2,3)]", "[t(), t()]", "[t(2,3), t(2,3)], -1"])
             .oracle("np.stack([np.asarray(x) for x in tensors], axis=dim)"),
-        joiner!("hstack(Tensor[] tensors)", hstack, "Joined along dimension 1 (0 for vectors).", &["[t(2), t(3)]", "[t(2,1), t(2,2)]"], "np.hstack([np.asarray(x) for x in tensors])"),
-        joiner!("vstack(Tensor[] tensors)", vstack, "Joined along dimension 0, vectors as rows.", &["[t(2), t(2)]", "[t(1,2), t(2,2)]"], "np.vstack([np.asarray(x) for x in tensors])"),
-        joiner!("row_stack(Tensor[] tensors)", vstack, "vstack under another name.", &["[t(2), t(2)]"], "np.vstack([np.asarray(x) for x in tensors])"),
-        joiner!("dstack(Tensor[] tensors)", dstack, "Joined along dimension 2.", &["[t(2), t(2)]", "[t(1,2), t(1,2)]"], "np.dstack([np.asarray(x) for x in tensors])"),
-        joiner!("column_stack(Tensor[] tensors)", column_stack, "Joined along dimension 1, vectors as columns.", &["[t(2), t(2,2)]"], "np.column_stack([np.asarray(x) for x in tensors])"),
+        joiner!(
+            "hstack(Tensor[] tensors)",
+            hstack,
+            "Joined along dimension 1 (0 for vectors).",
+            &["[t(2), t(3)]", "[t(2,1), t(2,2)]"],
+            "np.hstack([np.asarray(x) for x in tensors])"
+        ),
+        joiner!(
+            "vstack(Tensor[] tensors)",
+            vstack,
+            "Joined along dimension 0, vectors as rows.",
+            &["[t(2), t(2)]", "[t(1,2), t(2,2)]"],
+            "np.vstack([np.asarray(x) for x in tensors])"
+        ),
+        joiner!(
+            "row_stack(Tensor[] tensors)",
+            vstack,
+            "vstack under another name.",
+            &["[t(2), t(2)]"],
+            "np.vstack([np.asarray(x) for x in tensors])"
+        ),
+        joiner!(
+            "dstack(Tensor[] tensors)",
+            dstack,
+            "Joined along dimension 2.",
+            &["[t(2), t(2)]", "[t(1,2), t(1,2)]"],
+            "np.dstack([np.asarray(x) for x in tensors])"
+        ),
+        joiner!(
+            "column_stack(Tensor[] tensors)",
+            column_stack,
+            "Joined along dimension 1, vectors as columns.",
+            &["[t(2), t(2,2)]"],
+            "np.column_stack([np.asarray(x) for x in tensors])"
+        ),
         op("block_diag(Tensor[]... tensors)", TORCH, |a| block_diag(a.tensors(0)?).ret())
             .doc("Matrices along the diagonal of a larger one.")
             .samples(&["t(2,3), t(1,2)", "t(2), t()"])

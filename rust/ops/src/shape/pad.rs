@@ -15,7 +15,8 @@ fn per_dim(x: &Tensor, pad: &[i64]) -> Result<Vec<(i64, i64)>> {
     if pad.len() / 2 > x.ndim() {
         return Err(runtime_error!(
             "Padding length should be less than or equal to two times the input dimension but got padding length {} and input of dimension {}",
-            pad.len(), x.ndim()
+            pad.len(),
+            x.ndim()
         ));
     }
     let mut out = vec![(0, 0); x.ndim()];
@@ -131,11 +132,12 @@ pub fn pad(x: &Tensor, pad: &[i64], mode: &str, value: Option<Scalar>) -> Result
     per_dim(x, pad)?;
     if mode != "circular" && !(x.ndim() == spatial + 1 || x.ndim() == spatial + 2) {
         return Err(not_implemented!("Padding size {} is not supported for {}D input tensor.", pad.len(), x.ndim())
-            .hint(format!("mode='{mode}' pads the last 1 to 3 dimensions of a tensor with one or two dimensions more")));
+            .hint(format!(
+                "mode='{mode}' pads the last 1 to 3 dimensions of a tensor with one or two dimensions more"
+            )));
     }
     by_index(x, pad, mode)
 }
-
 
 pub(crate) fn ops() -> Vec<OpDef> {
     vec![
@@ -154,4 +156,3 @@ pub(crate) fn ops() -> Vec<OpDef> {
         .oracle("np.pad(input, ((0,0),(1,1)))"),
     ]
 }
-

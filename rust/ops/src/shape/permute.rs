@@ -97,7 +97,8 @@ pub fn reversed(x: &Tensor) -> Result<Tensor> {
 pub fn matrix_transpose(x: &Tensor, name: &str) -> Result<Tensor> {
     if x.ndim() < 2 {
         return Err(runtime_error!(
-            "tensor.{name} is only supported on matrices or batches of matrices. Got {}-D tensor.", x.ndim()
+            "tensor.{name} is only supported on matrices or batches of matrices. Got {}-D tensor.",
+            x.ndim()
         ));
     }
     transpose(x, -2, -1)
@@ -106,9 +107,11 @@ pub fn matrix_transpose(x: &Tensor, name: &str) -> Result<Tensor> {
 pub(crate) fn ops() -> Vec<OpDef> {
     macro_rules! swap {
         ($sig:literal, $doc:literal) => {
-            op($sig, METHOD | TORCH, |a| transpose(a.tensor(0)?, a.int(1)?, a.int(2)?).ret())
-                .doc($doc)
-                .samples(&["t(2,3,4), 0, 2", "t(3,4), -1, -2", "t(), 0, -1"])
+            op($sig, METHOD | TORCH, |a| transpose(a.tensor(0)?, a.int(1)?, a.int(2)?).ret()).doc($doc).samples(&[
+                "t(2,3,4), 0, 2",
+                "t(3,4), -1, -2",
+                "t(), 0, -1",
+            ])
         };
     }
     vec![

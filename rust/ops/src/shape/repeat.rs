@@ -19,7 +19,7 @@ pub fn repeat(x: &Tensor, counts: &[i64]) -> Result<Tensor> {
     let lead = counts.len() - x.ndim();
     let size = |i: usize| if i < lead { 1 } else { x.shape()[i - lead] };
     if let Some(p) = counts.iter().position(|&c| c < 0) {
-        let shown: Vec<i64> = counts.iter().enumerate().map(|(i, &c)| c * size(i) as i64).collect();
+        let shown: Vec<i64> = counts.iter().enumerate().map(|(i, &c)| c.saturating_mul(size(i) as i64)).collect();
         return Err(runtime_error!("Trying to create tensor with negative dimension {}: {shown:?}", shown[p]));
     }
     let n = counts.len();
@@ -193,9 +193,11 @@ pub(crate) fn ops() -> Vec<OpDef> {
             .doc("repeat; missing counts are 1.")
             .samples(&["t(2,3), (2,)", "t(3), (2,2)"])
             .oracle("np.tile(input, dims)"),
-        op("repeat_interleave(Tensor input, int|Tensor repeats, int? dim=None, *, int? output_size=None)", METHOD | TORCH, |a| {
-            repeat_interleave(a.tensor(0)?, a.arg(1), a.opt_int(2), a.opt_int(3)).ret()
-        })
+        op(
+            "repeat_interleave(Tensor input, int|Tensor repeats, int? dim=None, *, int? output_size=None)",
+            METHOD | TORCH,
+            |a| repeat_interleave(a.tensor(0)?, a.arg(1), a.opt_int(2), a.opt_int(3)).ret(),
+        )
         .doc("Each slice along dim (each element if dim is None) repeated.")
         .samples(&["t(2,3), 2", "t(2,3), 2, 1", "t(3), i(3, lo=0, hi=3), 0"])
         .oracle("np.repeat(input, repeats, axis=dim)"),

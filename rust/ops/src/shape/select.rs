@@ -41,7 +41,8 @@ pub fn select(x: &Tensor, dim: i64, index: i64) -> Result<Tensor> {
     let n = x.shape()[d] as i64;
     if index < -n || index >= n {
         return Err(index_error!(
-            "select(): index {index} out of range for tensor of size {:?} at dimension {d}", x.shape()
+            "select(): index {index} out of range for tensor of size {:?} at dimension {d}",
+            x.shape()
         ));
     }
     let i = if index < 0 { index + n } else { index } as usize;

@@ -4,7 +4,7 @@ use crate::args::{Arg, Ret};
 use crate::registry::{METHOD, OpDef, TORCH, op};
 use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::{index_error, runtime_error};
-use rustnn_core::{Dims, Result, Tensor, attach_many, graph, grads, needs_grad};
+use rustnn_core::{Dims, Result, Tensor, attach_many, grads, graph, needs_grad};
 
 const FROZEN: &str = "was created as one of several outputs of a function";
 
@@ -83,6 +83,17 @@ pub fn split_with_sizes(x: &Tensor, sizes: &[i64], dim: i64) -> Result<Vec<Tenso
     pieces("SplitWithSizesBackward0", x, d, sizes.iter().map(|&s| s as usize).collect())
 }
 
+/// More pieces than this are a mistake: each is a tensor object.
+const MOST_PIECES: i64 = 1 << 22;
+
+/// A number of pieces that may be empty, which the size of the dimension does not bound.
+fn few(op: &str, count: i64) -> Result<usize> {
+    if count > MOST_PIECES {
+        return Err(runtime_error!("{op}: {count} pieces are more than memory should hold (at most {MOST_PIECES})"));
+    }
+    Ok(count as usize)
+}
+
 /// At most `chunks` pieces of equal size (the last one shorter).
 pub fn chunk(x: &Tensor, chunks: i64, dim: i64) -> Result<Vec<Tensor>> {
     let d = dim_of(x, dim, "chunk")?;
@@ -91,7 +102,7 @@ pub fn chunk(x: &Tensor, chunks: i64, dim: i64) -> Result<Vec<Tensor>> {
     }
     let n = x.shape()[d];
     if n == 0 {
-        return pieces("SplitWithSizesBackward0", x, d, vec![0; chunks as usize]);
+        return pieces("SplitWithSizesBackward0", x, d, vec![0; few("chunk", chunks)?]);
     }
     split(x, n.div_ceil(chunks as usize) as i64, dim)
 }
@@ -99,14 +110,16 @@ pub fn chunk(x: &Tensor, chunks: i64, dim: i64) -> Result<Vec<Tensor>> {
 /// Cut into sections as equal as can be, or at given places.
 pub fn tensor_split(x: &Tensor, sections: Option<i64>, indices: &[i64], dim: i64) -> Result<Vec<Tensor>> {
     if x.ndim() == 0 {
-        return Err(runtime_error!("tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims"));
+        return Err(runtime_error!(
+            "tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims"
+        ));
     }
     let d = wrap_dim(dim, x.ndim())?;
     let n = x.shape()[d];
     let cuts: Vec<usize> = match sections {
         Some(s) if s <= 0 => return Err(runtime_error!("number of sections must be larger than 0, got {s}")),
         Some(s) => {
-            let s = s as usize;
+            let s = few("tensor_split", s)?;
             (0..=s).map(|i| i * (n / s) + i.min(n % s)).collect()
         }
         None => {
@@ -150,7 +163,8 @@ fn nsplit(a: &crate::Args, which: usize) -> Result<Ret> {
     if x.ndim() < need {
         return Err(runtime_error!(
             "torch.{name} requires a tensor with at least {need} dimension{}, but got a tensor with {} dimensions!",
-            if need == 1 { "" } else { "s" }, x.ndim()
+            if need == 1 { "" } else { "s" },
+            x.ndim()
         ));
     }
     let dim = match (which, x.ndim()) {

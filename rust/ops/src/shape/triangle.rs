@@ -41,9 +41,7 @@ pub fn diag_embed(x: &Tensor, offset: i64, dim1: i64, dim2: i64) -> Result<Tenso
     let out = Tensor::zeros(&shape, x.dtype())?;
     let diagonal = select::diagonal(&out.detach(), offset, a as i64, b as i64)?;
     copy::copy(&diagonal.raw(), &x.raw())?;
-    attach("DiagEmbedBackward0", out, &[x], move |_, g| {
-        Ok(grads![select::diagonal(g, offset, a as i64, b as i64)?])
-    })
+    attach("DiagEmbedBackward0", out, &[x], move |_, g| Ok(grads![select::diagonal(g, offset, a as i64, b as i64)?]))
 }
 
 /// A vector as a diagonal matrix, or the diagonal of a matrix.
@@ -150,7 +148,6 @@ pub fn triangle_indices(rows: i64, cols: i64, k: i64, upper: bool, dtype: DType)
     Ok(out)
 }
 
-
 pub(crate) fn ops() -> Vec<OpDef> {
     let mut v = vec![
         op("tril(Tensor input, int diagonal=0)", METHOD | TORCH | INPLACE | OUT, |a| triangle(a.tensor(0)?, a.int(1)?, false).ret())
@@ -204,9 +201,15 @@ pub(crate) fn ops() -> Vec<OpDef> {
             );
         };
     }
-    indices!("tril_indices(int row, int col, int offset=0, *, dtype? dtype=None, device? device=None, layout? layout=None)", false,
-        "np.array(np.tril_indices(row, offset, col))");
-    indices!("triu_indices(int row, int col, int offset=0, *, dtype? dtype=None, device? device=None, layout? layout=None)", true,
-        "np.array(np.triu_indices(row, offset, col))");
+    indices!(
+        "tril_indices(int row, int col, int offset=0, *, dtype? dtype=None, device? device=None, layout? layout=None)",
+        false,
+        "np.array(np.tril_indices(row, offset, col))"
+    );
+    indices!(
+        "triu_indices(int row, int col, int offset=0, *, dtype? dtype=None, device? device=None, layout? layout=None)",
+        true,
+        "np.array(np.triu_indices(row, offset, col))"
+    );
     v
 }

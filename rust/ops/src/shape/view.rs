@@ -27,9 +27,8 @@ pub fn view(x: &Tensor, size: &[i64]) -> Result<Tensor> {
 
 /// A view when the strides allow it, else a copy.
 pub fn reshape(x: &Tensor, size: &[i64]) -> Result<Tensor> {
-    let shape = infer_shape(size, x.numel()).map_err(|e| {
-        e.hint(format!("the input's shape is {:?}; one size may be -1", x.shape()))
-    })?;
+    let shape = infer_shape(size, x.numel())
+        .map_err(|e| e.hint(format!("the input's shape is {:?}; one size may be -1", x.shape())))?;
     reshape_to(x, &shape)
 }
 
@@ -72,7 +71,9 @@ pub fn unflatten(x: &Tensor, dim: i64, sizes: &[i64]) -> Result<Tensor> {
     }
     let n = x.shape().get(d).copied().unwrap_or(1);
     let inner = infer_shape(sizes, n).map_err(|_| {
-        runtime_error!("unflatten: Provided sizes {sizes:?} don't multiply up to the size of dim {d} ({n}) in the input tensor")
+        runtime_error!(
+            "unflatten: Provided sizes {sizes:?} don't multiply up to the size of dim {d} ({n}) in the input tensor"
+        )
     })?;
     let mut shape: Dims = x.shape()[..d].into();
     shape.extend(inner);
@@ -179,7 +180,11 @@ pub fn view_dtype(x: &Tensor, dtype: DType) -> Result<Tensor> {
     let mut l = x.layout().clone();
     if from != to {
         let last = l.ndim().checked_sub(1).filter(|&d| l.strides[d] == 1 || l.shape[d] == 1).ok_or_else(|| {
-            runtime_error!("self.dim() cannot be 0 (and self.stride(-1) must be 1) to view {} as {} (different element sizes)", name.0, name.1)
+            runtime_error!(
+                "self.dim() cannot be 0 (and self.stride(-1) must be 1) to view {} as {} (different element sizes)",
+                name.0,
+                name.1
+            )
         })?;
         if from > to {
             let k = from / to;
@@ -194,7 +199,9 @@ pub fn view_dtype(x: &Tensor, dtype: DType) -> Result<Tensor> {
             if !even {
                 return Err(runtime_error!(
                     "self.size(-1) must be divisible by {k} to view {} as {} (different element sizes), but got {}",
-                    name.0, name.1, l.shape[last]
+                    name.0,
+                    name.1,
+                    l.shape[last]
                 ));
             }
             l.shape[last] /= k;
@@ -206,7 +213,9 @@ pub fn view_dtype(x: &Tensor, dtype: DType) -> Result<Tensor> {
         l.strides[last] = 1;
     }
     if x.requires_grad() && dtype.is_float() && rustnn_core::grad_enabled() {
-        return Err(not_implemented!("view(dtype) of a tensor that requires grad").hint("use .to(dtype), or .detach() first"));
+        return Err(
+            not_implemented!("view(dtype) of a tensor that requires grad").hint("use .to(dtype), or .detach() first")
+        );
     }
     Tensor::from_storage(x.storage().clone(), l, dtype)
 }

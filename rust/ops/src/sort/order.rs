@@ -41,8 +41,9 @@ pub fn topk(x: &Tensor, k: i64, dim: i64, largest: bool) -> Result<(Tensor, Tens
     let d = wrap_dim(dim, x.ndim())?;
     let n = x.shape().get(d).copied().unwrap_or(1);
     if k < 0 || k as usize > n {
-        return Err(runtime_error!("selected index k out of range")
-            .hint(format!("k is {k}, dimension {d} has {n} elements")));
+        return Err(
+            runtime_error!("selected index k out of range").hint(format!("k is {k}, dimension {d} has {n} elements"))
+        );
     }
     let k = k as usize;
     let src = rows(x, d)?;
@@ -57,7 +58,10 @@ pub fn topk(x: &Tensor, k: i64, dim: i64, largest: bool) -> Result<(Tensor, Tens
 
 /// One element per row by a kernel, and where it stood.
 fn one(
-    name: &'static str, x: &Tensor, d: usize, keep: bool,
+    name: &'static str,
+    x: &Tensor,
+    d: usize,
+    keep: bool,
     f: impl FnOnce(&Tensor, usize, &Tensor, &Tensor) -> Result<()>,
 ) -> Result<(Tensor, Tensor)> {
     let src = rows(x, d)?;
@@ -92,18 +96,26 @@ pub fn kthvalue(x: &Tensor, k: i64, dim: i64, keep: bool) -> Result<(Tensor, Ten
         return Err(runtime_error!("kthvalue(): selected number k out of range for dimension {d}")
             .hint(format!("k is {k}, the dimension has {n} elements")));
     }
-    one("KthvalueBackward0", x, d, keep, |src, n, v, i| {
-        with_dtype!(x.dtype(), T => kernel::kth_rows(src.slice::<T>()?, n, k as usize, v.slice_mut::<T>()?, i.slice_mut::<i64>()?))
-    })
+    one(
+        "KthvalueBackward0",
+        x,
+        d,
+        keep,
+        |src, n, v, i| with_dtype!(x.dtype(), T => kernel::kth_rows(src.slice::<T>()?, n, k as usize, v.slice_mut::<T>()?, i.slice_mut::<i64>()?)),
+    )
 }
 
 /// The lower median along `dim`.
 pub fn median_dim(x: &Tensor, dim: i64, keep: bool, skip_nan: bool) -> Result<(Tensor, Tensor)> {
     let d = wrap_dim(dim, x.ndim())?;
     not_empty(x, d, "median")?;
-    one("MedianBackward1", x, d, keep, |src, n, v, i| {
-        with_dtype!(x.dtype(), T => kernel::median_rows(src.slice::<T>()?, n, skip_nan, v.slice_mut::<T>()?, i.slice_mut::<i64>()?))
-    })
+    one(
+        "MedianBackward1",
+        x,
+        d,
+        keep,
+        |src, n, v, i| with_dtype!(x.dtype(), T => kernel::median_rows(src.slice::<T>()?, n, skip_nan, v.slice_mut::<T>()?, i.slice_mut::<i64>()?)),
+    )
 }
 
 /// The lower median of all elements; NaN of none.
@@ -120,9 +132,13 @@ pub fn median(x: &Tensor, skip_nan: bool) -> Result<Tensor> {
 pub fn mode(x: &Tensor, dim: i64, keep: bool) -> Result<(Tensor, Tensor)> {
     let d = wrap_dim(dim, x.ndim())?;
     not_empty(x, d, "mode")?;
-    one("ModeBackward0", x, d, keep, |src, n, v, i| {
-        with_dtype!(x.dtype(), T => kernel::mode_rows(src.slice::<T>()?, n, v.slice_mut::<T>()?, i.slice_mut::<i64>()?))
-    })
+    one(
+        "ModeBackward0",
+        x,
+        d,
+        keep,
+        |src, n, v, i| with_dtype!(x.dtype(), T => kernel::mode_rows(src.slice::<T>()?, n, v.slice_mut::<T>()?, i.slice_mut::<i64>()?)),
+    )
 }
 
 fn named(name: &'static str, r: Result<(Tensor, Tensor)>) -> Result<Ret> {
@@ -195,4 +211,3 @@ pub(super) fn ops() -> Vec<OpDef> {
         .samples(&["t(3,4)", "t(4,2), 0, True"]),
     ]
 }
-

@@ -11,9 +11,7 @@ use rustnn_core::base::{Element, runtime_error, with_float};
 use rustnn_core::{DType, Dims, Result, Scalar, Tensor};
 
 /// Quantiles `q` (0-d or 1-d) of `x` along `dim`, of all elements if none.
-pub fn quantile(
-    x: &Tensor, q: &Tensor, dim: Option<i64>, keep: bool, how: &str, skip_nan: bool,
-) -> Result<Tensor> {
+pub fn quantile(x: &Tensor, q: &Tensor, dim: Option<i64>, keep: bool, how: &str, skip_nan: bool) -> Result<Tensor> {
     let name = if skip_nan { "nanquantile" } else { "quantile" };
     if x.numel() == 0 {
         return Err(runtime_error!("{name}() input tensor must be non-empty"));
@@ -28,10 +26,13 @@ pub fn quantile(
         return Err(runtime_error!("{name}() q tensor must be same dtype as the input tensor"));
     }
     if !matches!(how, "linear" | "lower" | "higher" | "midpoint" | "nearest") {
-        return Err(runtime_error!("{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, but got {how}"));
+        return Err(runtime_error!(
+            "{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, but got {how}"
+        ));
     }
     let qs = q.to_contiguous()?;
-    let qs: Vec<f64> = with_float!(qs.dtype(), T => qs.slice::<T>()?.iter().map(|v| v.to_f64()).collect(), else Vec::new());
+    let qs: Vec<f64> =
+        with_float!(qs.dtype(), T => qs.slice::<T>()?.iter().map(|v| v.to_f64()).collect(), else Vec::new());
     if qs.iter().any(|v| !(0.0..=1.0).contains(v)) {
         return Err(runtime_error!("{name}() q values must be in the range [0, 1]"));
     }
@@ -121,7 +122,6 @@ fn call(a: &Args, skip_nan: bool) -> Result<Ret> {
     };
     quantile(x, &q, a.opt_int(2), a.bool(3)?, a.str(4)?, skip_nan).ret()
 }
-
 
 pub(super) fn ops() -> Vec<OpDef> {
     vec![

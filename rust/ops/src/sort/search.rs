@@ -8,15 +8,24 @@ use rustnn_core::{DType, Result, Scalar, Tensor};
 use rustnn_kernels::sort as kernel;
 
 /// Where values would go in sorted sequences: before equal ones, or after them for `right`.
-pub fn searchsorted(seq: &Tensor, values: &Tensor, right: bool, int32: bool, sorter: Option<&Tensor>) -> Result<Tensor> {
+pub fn searchsorted(
+    seq: &Tensor,
+    values: &Tensor,
+    right: bool,
+    int32: bool,
+    sorter: Option<&Tensor>,
+) -> Result<Tensor> {
     if seq.ndim() == 0 {
-        return Err(runtime_error!("torch.searchsorted(): boundaries tensor should have positive dimension, but got 0 dimension"));
+        return Err(runtime_error!(
+            "torch.searchsorted(): boundaries tensor should have positive dimension, but got 0 dimension"
+        ));
     }
     let lead = seq.ndim() - 1;
     if seq.ndim() != 1 && (values.ndim() != seq.ndim() || values.shape()[..lead] != seq.shape()[..lead]) {
         return Err(runtime_error!(
             "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries tensor and input value tensor must match, but we got boundaries tensor {:?} and input value tensor {:?}",
-            seq.shape(), values.shape()
+            seq.shape(),
+            values.shape()
         ));
     }
     if let Some(s) = sorter
@@ -24,12 +33,14 @@ pub fn searchsorted(seq: &Tensor, values: &Tensor, right: bool, int32: bool, sor
     {
         return Err(runtime_error!(
             "torch.searchsorted(): boundary and sorter must have the same size, but got boundary tensor {:?} and got sorter tensor {:?}",
-            seq.shape(), s.shape()
+            seq.shape(),
+            s.shape()
         ));
     }
     let dtype = seq.dtype().promote(values.dtype());
     let n = seq.shape()[lead];
-    let (a, v) = (to_dtype(&seq.detach(), dtype)?.to_contiguous()?, to_dtype(&values.detach(), dtype)?.to_contiguous()?);
+    let (a, v) =
+        (to_dtype(&seq.detach(), dtype)?.to_contiguous()?, to_dtype(&values.detach(), dtype)?.to_contiguous()?);
     let order = sorter.map(crate::index::long).transpose()?;
     let per_row = if seq.ndim() == 1 { values.numel() } else { values.shape()[lead] };
     let out = Tensor::empty(values.shape(), DType::I64)?;
@@ -65,7 +76,9 @@ fn search_call(a: &Args) -> Result<Ret> {
         None => a.bool(3)?,
         Some("right") => true,
         Some("left") if a.bool(3)? => {
-            return Err(runtime_error!("torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True"));
+            return Err(runtime_error!(
+                "torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True"
+            ));
         }
         Some("left") => false,
         Some(s) => return Err(runtime_error!("torch.searchsorted(): side can only be 'left' or 'right' but got {s}")),

@@ -23,7 +23,9 @@ pub fn unique(x: &Tensor, dim: Option<i64>, consecutive: bool) -> Result<(Tensor
     let n = front.shape()[0];
     let width = front.numel().checked_div(n).unwrap_or(0);
     if n > 0 && width == 0 && front.numel() == 0 {
-        return Err(runtime_error!("There are 0 sized dimensions, and they aren't selected, so unique cannot be applied"));
+        return Err(runtime_error!(
+            "There are 0 sized dimensions, and they aren't selected, so unique cannot be applied"
+        ));
     }
     let u = with_dtype!(x.dtype(), T => kernel::unique_rows(front.slice::<T>()?, n, width, consecutive));
     finish(&x, d, u, &[n])

@@ -163,8 +163,16 @@ macro_rules! gemm_table {
 macro_rules! conv_table {
     ($m:ident) => {
         &[
-            &[$m::conv::<1, 1>, $m::conv::<1, 2>, $m::conv::<1, 3>, $m::conv::<1, 4>,
-              $m::conv::<1, 5>, $m::conv::<1, 6>, $m::conv::<1, 7>, $m::conv::<1, 8>],
+            &[
+                $m::conv::<1, 1>,
+                $m::conv::<1, 2>,
+                $m::conv::<1, 3>,
+                $m::conv::<1, 4>,
+                $m::conv::<1, 5>,
+                $m::conv::<1, 6>,
+                $m::conv::<1, 7>,
+                $m::conv::<1, 8>,
+            ],
             &[$m::conv::<2, 1>, $m::conv::<2, 2>, $m::conv::<2, 3>, $m::conv::<2, 4>],
             &[$m::conv::<3, 1>, $m::conv::<3, 2>, $m::conv::<3, 3>, $m::conv::<3, 4>],
             &[$m::conv::<4, 1>, $m::conv::<4, 2>, $m::conv::<4, 3>],

@@ -77,16 +77,32 @@ macro_rules! intrinsics {
             fn sum($hv: V) -> $T {
                 $sum
             }
-            tile_kernels!(#[target_feature(enable = $feat)] $T, $L);
+            tile_kernels!(
+                #[target_feature(enable = $feat)]
+                $T,
+                $L
+            );
         }
     };
 }
 
 intrinsics!(
-    avx2_f32, "avx2,fma", f32, 8, __m256, __m256i,
-    _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps, _mm256_mul_ps, _mm256_add_ps,
+    avx2_f32,
+    "avx2,fma",
+    f32,
+    8,
+    __m256,
+    __m256i,
+    _mm256_setzero_ps,
+    _mm256_set1_ps,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_fmadd_ps,
+    _mm256_mul_ps,
+    _mm256_add_ps,
     |n| _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)),
-    |p, m| _mm256_maskload_ps(p, m), |p, m, v| _mm256_maskstore_ps(p, m, v),
+    |p, m| _mm256_maskload_ps(p, m),
+    |p, m, v| _mm256_maskstore_ps(p, m, v),
     |v| {
         let h = _mm256_hadd_ps(v, v);
         let h = _mm256_hadd_ps(h, h);
@@ -94,27 +110,63 @@ intrinsics!(
     }
 );
 intrinsics!(
-    avx2_f64, "avx2,fma", f64, 4, __m256d, __m256i,
-    _mm256_setzero_pd, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd, _mm256_mul_pd, _mm256_add_pd,
+    avx2_f64,
+    "avx2,fma",
+    f64,
+    4,
+    __m256d,
+    __m256i,
+    _mm256_setzero_pd,
+    _mm256_set1_pd,
+    _mm256_loadu_pd,
+    _mm256_storeu_pd,
+    _mm256_fmadd_pd,
+    _mm256_mul_pd,
+    _mm256_add_pd,
     |n| _mm256_cmpgt_epi64(_mm256_set1_epi64x(n as i64), _mm256_setr_epi64x(0, 1, 2, 3)),
-    |p, m| _mm256_maskload_pd(p, m), |p, m, v| _mm256_maskstore_pd(p, m, v),
+    |p, m| _mm256_maskload_pd(p, m),
+    |p, m, v| _mm256_maskstore_pd(p, m, v),
     |v| {
         let h = _mm256_hadd_pd(v, v);
         _mm_cvtsd_f64(_mm_add_sd(_mm256_castpd256_pd128(h), _mm256_extractf128_pd::<1>(h)))
     }
 );
 intrinsics!(
-    avx512_f32, "avx512f,avx512vl,avx2,fma", f32, 16, __m512, u16,
-    _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps, _mm512_mul_ps, _mm512_add_ps,
+    avx512_f32,
+    "avx512f,avx512vl,avx2,fma",
+    f32,
+    16,
+    __m512,
+    u16,
+    _mm512_setzero_ps,
+    _mm512_set1_ps,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_fmadd_ps,
+    _mm512_mul_ps,
+    _mm512_add_ps,
     |n| ((1u32 << n) - 1) as u16,
-    |p, m| _mm512_maskz_loadu_ps(m, p), |p, m, v| _mm512_mask_storeu_ps(p, m, v),
+    |p, m| _mm512_maskz_loadu_ps(m, p),
+    |p, m, v| _mm512_mask_storeu_ps(p, m, v),
     |v| _mm512_reduce_add_ps(v)
 );
 intrinsics!(
-    avx512_f64, "avx512f,avx512vl,avx2,fma", f64, 8, __m512d, u8,
-    _mm512_setzero_pd, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd, _mm512_mul_pd, _mm512_add_pd,
+    avx512_f64,
+    "avx512f,avx512vl,avx2,fma",
+    f64,
+    8,
+    __m512d,
+    u8,
+    _mm512_setzero_pd,
+    _mm512_set1_pd,
+    _mm512_loadu_pd,
+    _mm512_storeu_pd,
+    _mm512_fmadd_pd,
+    _mm512_mul_pd,
+    _mm512_add_pd,
     |n| ((1u32 << n) - 1) as u8,
-    |p, m| _mm512_maskz_loadu_pd(m, p), |p, m, v| _mm512_mask_storeu_pd(p, m, v),
+    |p, m| _mm512_maskz_loadu_pd(m, p),
+    |p, m, v| _mm512_mask_storeu_pd(p, m, v),
     |v| _mm512_reduce_add_pd(v)
 );
 

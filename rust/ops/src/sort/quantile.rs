@@ -127,7 +127,7 @@ pub(super) fn ops() -> Vec<OpDef> {
     vec![
         op("quantile(Tensor input, float|Tensor q, int? dim=None, bool keepdim=False, *, str interpolation='linear')", METHOD | TORCH | OUT, |a| call(a, false))
             .doc("Quantiles along dim (of all elements if None); one more leading dimension for a 1-d q.")
-            .samples(&["t(3,5), 0.3", "t(3,5), 0.3, 1", "t(3,5), pos(2)*0.4, 0, True", "t(2,6), 0.5, 1, interpolation='lower'", "t(2,3,4), 0.7, 1"])
+            .samples(&["t(3,5), 0.3", "t(3,5), 0.3, 1", "t(3,5), 0.4, 0, True", "t(2,6), 0.5, 1, interpolation='lower'", "t(2,3,4), 0.7, 1"])
             .oracle("np.quantile(input, q, axis=dim, keepdims=keepdim, method=interpolation)"),
         op("nanquantile(Tensor input, float|Tensor q, int? dim=None, bool keepdim=False, *, str interpolation='linear')", METHOD | TORCH | OUT, |a| call(a, true))
             .doc("quantile of the elements that are not NaN.")

@@ -13,7 +13,7 @@ use rustnn_kernels::sort::{self as kernel, Unique};
 pub fn unique(x: &Tensor, dim: Option<i64>, consecutive: bool) -> Result<(Tensor, Tensor, Tensor)> {
     let x = x.detach();
     let Some(dim) = dim else {
-        let flat = view::reshape_to(&x, &[x.numel()])?;
+        let flat = view::reshape_to(&x, &[x.numel()])?.to_contiguous()?;
         let u = with_dtype!(x.dtype(), T => kernel::unique(flat.slice::<T>()?, consecutive)?);
         return finish(&flat, 0, u, x.shape());
     };

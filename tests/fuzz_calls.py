@@ -20,6 +20,8 @@ import numpy as np
 import rustnn
 from rustnn import _C
 
+CALLS = int(os.environ.get("RUSTNN_FUZZ_CALLS", "3000"))
+
 # Calls that sleep, exit, print, wait or change settings for good.
 LEAVE_OUT = {
     "set_num_threads",
@@ -208,7 +210,8 @@ def main(seed: int, seconds: float) -> None:
     log_path = os.environ.get("RUSTNN_FUZZ_LOG")
     log = open(log_path, "w", encoding="utf-8") if log_path else None  # noqa: SIM115
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    # Bounded by time, and by a number of calls so that a run on a quick machine makes no other calls than elsewhere.
+    while time.monotonic() < end and calls < CALLS:
         name, function, params = rng.choice(table)
         args, kwargs = [], {}
         for param, types, keyword_only in params:

@@ -74,9 +74,9 @@ def test_numpy_functions_and_operators() -> None:
     total = tensor + np.array([1.0, 1.0, 1.0])
     assert isinstance(total, torch.Tensor)
     assert total.dtype == torch.float64
-    # NumPy leaves its operators on a tensor to the tensor, which takes numbers and tensors there.
-    with pytest.raises(TypeError):
-        np.ones(3) * tensor
+    # NumPy leaves its operators on a tensor to the tensor.
+    assert isinstance(np.ones(3) * tensor, torch.Tensor)
+    assert (torch.tensor([1, 2]) == np.array([1, 3])).tolist() == [True, False]
     assert (np.ones(3) * 2 == np.asarray(torch.full((3,), 2.0))).all()
     assert np.array(tensor).flags.owndata
     assert np.mean(tensor.numpy()) == pytest.approx(14 / 3)

@@ -136,6 +136,9 @@ fn resampled(
         if same && !(antialias && mode == Mode::Cubic) {
             continue;
         }
+        if m > 1 << 28 {
+            return Err(runtime_error!("interpolate: an output size of {m} is more than memory should hold"));
+        }
         let taps = Arc::new(taps(mode, n, m, align, scale, narrow, antialias));
         y = along(&y, i + 2, &taps, false)?;
     }

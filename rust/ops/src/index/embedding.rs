@@ -62,7 +62,9 @@ fn embedding_backward(g: &Tensor, index: &Tensor, n: usize, padding: Option<i64>
 
 /// Scales, in place and without a graph, the rows in use whose norm is larger than `max`.
 fn renorm_rows(weight: &Tensor, index: &Tensor, max: f64, p: f64) -> Result<()> {
-    let inner = weight.shape()[1];
+    let &[_, inner] = weight.shape() else {
+        return Err(runtime_error!("'weight' must be 2-D").hint(format!("its shape is {:?}", weight.shape())));
+    };
     let mut seen: Vec<i64> = index.slice::<i64>()?.to_vec();
     seen.sort_unstable();
     seen.dedup();

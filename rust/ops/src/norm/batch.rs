@@ -197,7 +197,7 @@ pub fn instance_norm(
             let x = x.detach().copied_as(DType::F64)?.to_contiguous()?;
             let (n, s) = (d.n as f64, d.s as f64);
             let (mut means, mut vars) = (vec![0.0; d.c], vec![0.0; d.c]);
-            for (i, row) in x.slice::<f64>()?.chunks_exact(d.s).enumerate() {
+            for (i, row) in x.slice::<f64>()?.chunks_exact(d.s.max(1)).enumerate() {
                 let m = row.iter().sum::<f64>() / s;
                 means[i % d.c] += m / n;
                 vars[i % d.c] += row.iter().map(|v| (v - m) * (v - m)).sum::<f64>() / (s - 1.0) / n;

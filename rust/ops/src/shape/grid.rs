@@ -71,6 +71,12 @@ pub fn combinations(x: &Tensor, r: i64, with_replacement: bool) -> Result<Tensor
         return Err(runtime_error!("Expect a non-negative number, but got {r}"));
     }
     let (n, r) = (x.numel(), r as usize);
+    if n == 0 || (!with_replacement && r > n) {
+        return Tensor::empty(&[0, r], x.dtype());
+    }
+    if r > 1 << 24 {
+        return Err(runtime_error!("combinations of {r} elements are more than memory should hold"));
+    }
     if r == 0 {
         return Tensor::empty(&[0], x.dtype());
     }

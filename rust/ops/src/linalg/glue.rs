@@ -1,7 +1,7 @@
 //! Views and small steps that products are put together from, with their gradients.
 
 use rustnn_core::base::dtype::Float;
-use rustnn_core::base::{layout, with_float};
+use rustnn_core::base::{layout, runtime_error, with_float};
 use rustnn_core::{Dims, Element, Layout, Result, Tensor, attach, attach_view, grads};
 use rustnn_kernels::copy;
 
@@ -26,12 +26,20 @@ pub(crate) fn transpose(x: &Tensor, a: usize, b: usize) -> Result<Tensor> {
 
 /// The last two dimensions exchanged.
 pub(crate) fn mt(x: &Tensor) -> Result<Tensor> {
-    transpose(x, x.ndim() - 2, x.ndim() - 1)
+    match x.ndim() {
+        0 | 1 => Err(runtime_error!("expected a matrix or a batch of matrices, got shape {:?}", x.shape())),
+        n => transpose(x, n - 2, n - 1),
+    }
 }
 
 /// As [`mt`] without a graph.
 pub(crate) fn mt_of(x: &Tensor) -> Tensor {
-    x.view_of(x.layout().transpose(x.ndim() - 2, x.ndim() - 1))
+    match x.ndim() {
+        0 => x.clone(),
+        // A vector stands for a matrix of one row.
+        1 => x.view_of(x.layout().unsqueeze(1)),
+        n => x.view_of(x.layout().transpose(n - 2, n - 1)),
+    }
 }
 
 /// Another shape of as many elements: a view where strides allow it, else a copy.

@@ -112,7 +112,7 @@ test-rust: | tools
 	fi
 
 test-python: $(VENV)/.installed-test
-	@$(VENV)/bin/python -m pytest tests $(ARGS)
+	@$(VENV)/bin/python -m pytest tests -n 2 $(ARGS)
 
 # PyTorch and torchvision are large and needed by nothing else: they live in an environment of their own.
 $(PEERS_VENV)/.made: | tools
@@ -126,7 +126,7 @@ $(PEERS_VENV)/.installed: wheels/.made $(PEERS_VENV)/.made
 
 peers: $(PEERS_VENV)/.installed
 	@files=$$(grep -rlE "importorskip\(.torch|mark\.peer" tests --include='test_*.py' || true)
-	if [ -n "$$files" ]; then $(PEERS_VENV)/bin/python -m pytest $$files $(ARGS); fi
+	if [ -n "$$files" ]; then $(PEERS_VENV)/bin/python -m pytest $$files -n 2 $(ARGS); fi
 
 bench: $(PEERS_VENV)/.installed
 	@$(PEERS_VENV)/bin/python benches/run.py $(ARGS)

@@ -25,7 +25,14 @@ def _clean_settings() -> Iterator[None]:
     rustnn.set_printoptions(profile="default")
 
 
+KNOWN = Path(__file__).parent / "ops" / "known_differences.txt"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    known = {line for line in KNOWN.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")}
+    for item in items:
+        if item.nodeid in known:
+            item.add_marker(pytest.mark.xfail(strict=False, reason="differs from PyTorch: tests/ops/known_differences.txt"))
     if os.environ.get("RUSTNN_FAST") != "1":
         return
     kept, left = [], []

@@ -32,7 +32,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     known = {line for line in KNOWN.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")}
     for item in items:
         if item.nodeid in known:
-            item.add_marker(pytest.mark.xfail(strict=False, reason="differs from PyTorch: tests/ops/known_differences.txt"))
+            reason = "differs from PyTorch: tests/ops/known_differences.txt"
+            item.add_marker(pytest.mark.xfail(strict=False, reason=reason))
     if os.environ.get("RUSTNN_FAST") != "1":
         return
     kept, left = [], []

@@ -1,10 +1,8 @@
-"""`untyped_storage()` and `storage()`: the memory under a tensor, and the methods that hand elements to NumPy."""
+"""`untyped_storage()` and `storage()`: the memory under a tensor."""
 
 from __future__ import annotations
 
 from typing import Any
-
-import numpy as np
 
 from rustnn import _C
 
@@ -87,41 +85,6 @@ class TypedStorage(UntypedStorage):
     _untyped_storage = property(untyped)
 
 
-def numpy(self: Any, *, force: bool = False) -> Any:
-    """The elements as a NumPy array over the same memory.
-
-    Raises:
-        RuntimeError: the tensor requires grad and `force` is False.
-        TypeError: the dtype is bfloat16, which NumPy does not have.
-    """
-    if force:
-        self = self.detach()
-    if self.numel() == 0 and not self.requires_grad and self.dtype != _C.bfloat16:
-        return np.empty(tuple(self.shape), dtype=str(self.dtype).removeprefix("torch."))
-    return np.asarray(memoryview(self))
-
-
-def new_tensor(self: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
-    """A tensor from `data` with this one's dtype unless another is given."""
-    return _C.tensor(data, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
-
-
-def fill_diagonal_(self: Any, fill_value: Any, wrap: bool = False) -> Any:
-    """Sets the main diagonal to `fill_value`; `wrap` starts it again below for tall matrices."""
-    if self.dim() < 2:
-        raise RuntimeError("dimensions must larger than 1")
-    if self.dim() > 2 and len(set(self.shape)) != 1:
-        raise RuntimeError("all dimensions of input must be of equal length")
-    step = sum(self.stride())
-    if self.dim() == 2 and wrap and self.shape[0] > self.shape[1]:
-        # Elements of the flattened matrix, every columns + 1 of them.
-        flat = self.view(-1) if self.is_contiguous() else self.contiguous().view(-1)
-        flat[:: self.shape[1] + 1] = fill_value
-        return self if flat.data_ptr() == self.data_ptr() else self.copy_(flat.view(self.shape))
-    self.as_strided((min(self.shape),), (step,), self.storage_offset()).fill_(fill_value)
-    return self
-
-
 def apply_(self: Any, function: Any) -> Any:
     """Replaces every element by `function` of it (slow: one Python call each)."""
     values = _C.tensor([function(v) for v in self.reshape(-1).tolist()], dtype=self.dtype)
@@ -131,16 +94,10 @@ def apply_(self: Any, function: Any) -> Any:
 def attach() -> None:
     """Puts the methods on the Tensor class where it lacks them."""
     methods: dict[str, Any] = {
-        "numpy": numpy,
-        "new_tensor": new_tensor,
-        "fill_diagonal_": fill_diagonal_,
         "apply_": apply_,
         "untyped_storage": lambda self: UntypedStorage(self),
         "storage": lambda self: TypedStorage(self),
         "_typed_storage": lambda self: TypedStorage(self),
-        "conj": lambda self: self,
-        "resolve_conj": lambda self: self,
-        "resolve_neg": lambda self: self,
         "to_dense": lambda self, *a, **k: self,
         "record_stream": lambda self, stream: None,
         "name": property(lambda self: None),

@@ -9,11 +9,24 @@ pub type Dims = SmallVec<[usize; 5]>;
 pub type Strides = SmallVec<[isize; 5]>;
 
 /// Which elements of a storage a tensor shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Layout {
     pub shape: Dims,
     pub strides: Strides,
     pub offset: usize,
+}
+
+/// By hand, since every view and every result makes one: `SmallVec::clone` goes through its general `extend`, 60
+/// instructions where copying the few numbers takes 15.
+impl Clone for Layout {
+    #[inline]
+    fn clone(&self) -> Self {
+        Layout {
+            shape: Dims::from_slice(&self.shape),
+            strides: Strides::from_slice(&self.strides),
+            offset: self.offset,
+        }
+    }
 }
 
 /// Product of sizes; an error when it does not fit in `isize`.
@@ -30,11 +43,24 @@ pub fn numel(shape: &[usize]) -> Result<usize> {
 /// Row-major strides; a size-0 dimension counts as 1, as in PyTorch.
 #[must_use]
 pub fn contiguous_strides(shape: &[usize]) -> Strides {
-    let mut s: Strides = SmallVec::from_elem(1, shape.len());
-    for d in (1..shape.len()).rev() {
-        s[d - 1] = s[d].wrapping_mul(shape[d].max(1) as isize);
+    let mut few = [1isize; 5];
+    if shape.len() <= few.len() {
+        row_major(shape, &mut few[..shape.len()]);
+        return Strides::from_slice(&few[..shape.len()]);
     }
+    let mut s: Strides = SmallVec::from_elem(1, shape.len());
+    row_major(shape, &mut s);
     s
+}
+
+/// Fills in row-major strides; both slices have the same length.
+#[inline]
+fn row_major(shape: &[usize], strides: &mut [isize]) {
+    let mut step = 1isize;
+    for (s, &d) in strides.iter_mut().zip(shape).rev() {
+        *s = step;
+        step = step.wrapping_mul(d.max(1) as isize);
+    }
 }
 
 /// A dimension given from the front or (negative) the back, checked. `ndim` 0 accepts -1 and 0.
@@ -78,7 +104,7 @@ impl Layout {
     /// A row-major layout from offset 0.
     #[must_use]
     pub fn contiguous(shape: &[usize]) -> Self {
-        Layout { shape: shape.into(), strides: contiguous_strides(shape), offset: 0 }
+        Layout { shape: Dims::from_slice(shape), strides: contiguous_strides(shape), offset: 0 }
     }
 
     /// Number of dimensions.
@@ -142,7 +168,7 @@ impl Layout {
             return contiguous_strides(&self.shape);
         }
         if self.is_dense() {
-            return self.strides.clone();
+            return Strides::from_slice(&self.strides);
         }
         let n = self.ndim();
         let mut order: SmallVec<[usize; 5]> = (0..n).collect();
@@ -206,7 +232,7 @@ impl Layout {
                 ));
             }
         }
-        Ok(Layout { shape: shape.into(), strides, offset: self.offset })
+        Ok(Layout { shape: Dims::from_slice(shape), strides, offset: self.offset })
     }
 
     /// Dimensions in the given order (a permutation, already checked).
@@ -264,9 +290,12 @@ impl Layout {
     pub fn view(&self, shape: &[usize]) -> Option<Layout> {
         let count = self.numel();
         if count == 0 || self.is_contiguous() {
-            let strides =
-                if count == 0 && shape == &self.shape[..] { self.strides.clone() } else { contiguous_strides(shape) };
-            return Some(Layout { shape: shape.into(), strides, offset: self.offset });
+            let strides = if count == 0 && shape == &self.shape[..] {
+                Strides::from_slice(&self.strides)
+            } else {
+                contiguous_strides(shape)
+            };
+            return Some(Layout { shape: Dims::from_slice(shape), strides, offset: self.offset });
         }
         let mut strides: Strides = SmallVec::from_elem(0, shape.len());
         let mut to = shape.len() as isize - 1;
@@ -291,7 +320,7 @@ impl Layout {
                 }
             }
         }
-        (to == -1).then(|| Layout { shape: shape.into(), strides, offset: self.offset })
+        (to == -1).then(|| Layout { shape: Dims::from_slice(shape), strides, offset: self.offset })
     }
 }
 
@@ -311,7 +340,10 @@ pub fn infer_shape(shape: &[i64], count: usize) -> Result<Dims> {
             d => known = known.checked_mul(d as usize).ok_or_else(fail)?,
         }
     }
-    let mut out: Dims = shape.iter().map(|&d| d.max(0) as usize).collect();
+    let mut out = Dims::new();
+    for &d in shape {
+        out.push(d.max(0) as usize);
+    }
     match hole {
         Some(_) if known == 0 && count == 0 => {
             return Err(runtime_error!(

@@ -234,12 +234,15 @@ pub fn set_view_grad(f: ViewGrad) {
 }
 
 fn info(t: &Tensor) -> OutInfo {
-    OutInfo { shape: t.shape().into(), dtype: t.dtype() }
+    OutInfo { shape: Dims::from_slice(t.shape()), dtype: t.dtype() }
 }
 
 /// Where the gradient of `t` goes: its node, or the accumulator of a leaf that wants one.
 #[must_use]
 pub fn edge_of(t: &Tensor) -> Option<Edge> {
+    if !t.requires_grad() {
+        return None;
+    }
     let meta = t.meta()?;
     if meta.is_view() {
         refresh_view(t, meta);
@@ -332,36 +335,25 @@ pub fn link_edges(
 /// reach the other's gradient.
 pub fn attach_view(
     name: &'static str,
-    out: Tensor,
+    mut out: Tensor,
     input: &Tensor,
     backward: impl Fn(&Ctx<'_>, &Tensor) -> Result<Grads> + Send + Sync + 'static,
 ) -> Result<Tensor> {
     if needs_grad(&[input]) && out.dtype().is_float() {
         link(name, std::slice::from_ref(&out), &[input], Arc::new(Single(backward)));
     }
-    mark_view(&out, input, None);
+    mark_view(&mut out, input, None);
     Ok(out)
 }
 
 /// Remembers that `out` is a view of `input`. `frozen` says why writes through it cannot be recorded.
-pub fn mark_view(out: &Tensor, input: &Tensor, frozen: Option<&'static str>) {
+pub fn mark_view(out: &mut Tensor, input: &Tensor, frozen: Option<&'static str>) {
     if mode::inference_mode() || !out.dtype().is_float() {
         return;
     }
     let frozen =
         frozen.or_else(|| (!mode::grad_enabled() && input.requires_grad()).then_some("was created in no_grad mode"));
-    let from = input.meta_or_new();
-    let view = match from.view() {
-        Some(v) => View { version: out.version(), frozen: frozen.or(v.frozen), ..v },
-        None => View {
-            base: from.clone(),
-            base_layout: input.layout().clone(),
-            version: out.version(),
-            storage: input.storage().clone(),
-            frozen,
-        },
-    };
-    out.meta_or_new().set_view(Some(view));
+    out.set_view_of(input, frozen);
 }
 
 /// Packs what nodes save (`saved_tensors_hooks`).

@@ -1,7 +1,7 @@
 //! The tensor: a layout over a shared storage, immutable as a value; what changes in place is the storage's content
 //! and the autograd metadata.
 
-use crate::meta::Meta;
+use crate::meta::{Meta, View};
 use crate::mode;
 use crate::storage::Storage;
 use rustnn_base::{DType, Element, Layout, Result, Scalar, layout, runtime_error, with_dtype};
@@ -19,8 +19,19 @@ struct Impl {
     /// A `.data` alias: its writes do not count as writes of the tensors it aliases.
     untracked: bool,
     meta: OnceLock<Arc<Meta>>,
+    /// What this is a view of. Metadata are made of it only when somebody asks: most views never meet a graph.
+    seen: Option<Seen>,
     /// The host-language object that shows this tensor, if one lives (not owned; kept by the binding).
     host: AtomicPtr<u8>,
+}
+
+/// What a view remembers until its metadata are needed.
+struct Seen {
+    /// The root: never a view itself.
+    base: Tensor,
+    /// The storage's version when the view was made.
+    version: u32,
+    frozen: Option<&'static str>,
 }
 
 /// A handle on a tensor; cloning it is cheap and shows the same tensor.
@@ -43,6 +54,7 @@ impl Tensor {
             contiguous,
             untracked: false,
             meta: OnceLock::new(),
+            seen: None,
             host: AtomicPtr::new(std::ptr::null_mut()),
         }))
     }
@@ -238,6 +250,7 @@ impl Tensor {
             contiguous,
             untracked,
             meta: OnceLock::new(),
+            seen: None,
             host: AtomicPtr::new(std::ptr::null_mut()),
         }))
     }
@@ -259,9 +272,8 @@ impl Tensor {
     #[must_use]
     pub fn rebound(&self, to: &Tensor) -> Tensor {
         let t = to.alias(to.0.layout.clone(), false);
-        if let Some(m) = self.0.meta.get() {
-            let _ = t.0.meta.set(m.clone());
-        }
+        // Made when absent: views of this tensor, which find their base's metadata through it, must see the same ones.
+        let _ = t.0.meta.set(self.meta_or_new().clone());
         t
     }
 
@@ -300,24 +312,68 @@ impl Tensor {
         }
     }
 
-    /// Autograd metadata, if it has any.
+    /// Autograd metadata, if it has any; a view has.
     #[inline]
     #[must_use]
     pub fn meta(&self) -> Option<&Arc<Meta>> {
-        self.0.meta.get()
+        match self.0.meta.get() {
+            None if self.0.seen.is_some() => Some(self.meta_or_new()),
+            m => m,
+        }
     }
 
     /// Autograd metadata, made when absent.
     #[must_use]
     pub fn meta_or_new(&self) -> &Arc<Meta> {
-        self.0.meta.get_or_init(|| Arc::new(Meta::default()))
+        self.0.meta.get_or_init(|| {
+            let meta = Meta::default();
+            if let Some(s) = &self.0.seen {
+                meta.set_view(Some(s.view()));
+            }
+            Arc::new(meta)
+        })
+    }
+
+    /// Remembers that this fresh tensor is a view of `input`, or of what that one is a view of. `frozen` says why
+    /// writes through it cannot be recorded.
+    pub fn set_view_of(&mut self, input: &Tensor, frozen: Option<&'static str>) {
+        let version = self.version();
+        let seen = match &input.0.seen {
+            Some(s) => Seen { base: s.base.clone(), version, frozen: frozen.or(s.frozen) },
+            None => match input.0.meta.get().and_then(|m| m.view()) {
+                // A view that took another's place: only its metadata know.
+                Some(v) => {
+                    let view = View { version, frozen: frozen.or(v.frozen), ..v };
+                    return self.meta_or_new().set_view(Some(view));
+                }
+                None => Seen { base: input.clone(), version, frozen },
+            },
+        };
+        match Arc::get_mut(&mut self.0) {
+            Some(i) if i.meta.get().is_none() => i.seen = Some(seen),
+            _ => self.meta_or_new().set_view(Some(seen.view())),
+        }
+    }
+
+    /// The tensor that this one is a view of, while it is as it was made.
+    #[must_use]
+    pub fn base(&self) -> Option<&Tensor> {
+        self.0.seen.as_ref().map(|s| &s.base)
     }
 
     /// Whether gradients flow into it: a leaf that asks for one, or a result that depends on such a leaf.
     #[inline]
     #[must_use]
     pub fn requires_grad(&self) -> bool {
-        self.0.meta.get().is_some_and(|m| m.requires_grad())
+        match self.0.meta.get() {
+            Some(m) => m.requires_grad(),
+            None => self.0.seen.as_ref().is_some_and(|s| s.frozen.is_none() && s.base.has_edge()),
+        }
+    }
+
+    /// Whether a node made it.
+    fn has_edge(&self) -> bool {
+        self.0.meta.get().is_some_and(|m| m.has_edge())
     }
 
     /// Whether both are the same tensor (not only the same memory).
@@ -355,6 +411,19 @@ impl Tensor {
     #[must_use]
     pub fn tracked(&self) -> bool {
         mode::grad_enabled() && self.requires_grad()
+    }
+}
+
+impl Seen {
+    /// As metadata hold it.
+    fn view(&self) -> View {
+        View {
+            base: self.base.meta_or_new().clone(),
+            base_layout: self.base.layout().clone(),
+            version: self.version,
+            storage: self.base.storage().clone(),
+            frozen: self.frozen,
+        }
     }
 }
 

@@ -157,10 +157,13 @@ impl PyTensor {
     fn _remove_hook(&self, id: u64) {
         rustnn_autograd::remove_hook(&self.get(), id);
     }
-    /// The tensor that this one is a view of is not kept as an object; only whether it is a view.
+    /// The tensor that this one is a view of, or `None`.
     #[getter]
     fn _base(&self, py: Python<'_>) -> PyResult<Option<Py<PyTensor>>> {
         let t = self.get();
+        if let Some(base) = t.base() {
+            return wrap(py, base.clone()).map(Some);
+        }
         let Some(view) = t.meta().and_then(|m| m.view()) else { return Ok(None) };
         let base = t.with_layout(view.base_layout.clone()).or_raise()?;
         wrap(py, base).map(Some)

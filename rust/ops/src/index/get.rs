@@ -311,7 +311,7 @@ pub(crate) fn pick(y: &Tensor, picks: &[(usize, Tensor)]) -> Result<Tensor> {
     if !needs_grad(&[y]) {
         return Ok(out);
     }
-    let shape: Dims = y.shape().into();
+    let shape = Dims::from_slice(y.shape());
     let picks = picks.to_vec();
     attach("IndexBackward0", out, &[y], move |_, g| Ok(grads![pick_backward(g, &shape, &picks)?]))
 }

@@ -29,7 +29,7 @@ pub(crate) fn add_product(input: &Tensor, a: &Tensor, b: &Tensor, beta: f64, alp
     same(a, b, ("mat1", "mat2"))?;
     same_dtype(a, b)?;
     let n = a.ndim();
-    let mut shape: Dims = a.shape().into();
+    let mut shape = Dims::from_slice(a.shape());
     shape[n - 1] = b.shape()[n - 1];
     let wide = input.layout().expand(&shape)?;
     let out = Tensor::empty(&shape, a.dtype())?;

@@ -220,7 +220,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         shape.extend_from_slice(left.shape());
         let out = product(&expand(&left, &shape)?, b, 1.0)?;
         if na == 1 {
-            let mut to: Dims = out.shape().into();
+            let mut to = Dims::from_slice(out.shape());
             to.remove(nb - 2);
             return reshape(&out, &to);
         }

@@ -120,7 +120,7 @@ pub fn broadcast(nums: &[Num]) -> Result<Dims> {
     let mut shape: Option<Dims> = None;
     for t in nums.iter().filter_map(|n| n.tensor()) {
         shape = Some(match shape {
-            None => t.shape().into(),
+            None => Dims::from_slice(t.shape()),
             Some(s) if &s[..] == t.shape() => s,
             Some(s) => broadcast_shapes(&s, t.shape())?,
         });
@@ -158,6 +158,12 @@ fn place_shaped(nums: &[Num], shape: &[usize], dtype: DType) -> Result<Tensor> {
 
 /// Runs `f` on windows of the operands; numbers are cast to `dtype`'s arithmetic.
 pub fn windows<const N: usize, R>(nums: [Num; N], dtype: DType, f: impl FnOnce([&Raw; N]) -> R) -> R {
+    if nums.iter().all(|n| matches!(n, Num::T(_))) {
+        let nothing = Scalar::Bool(false);
+        let nowhere = Number::new(nothing, DType::Bool);
+        let raws = nums.map(|n| n.tensor().map_or_else(|| nowhere.raw(), Tensor::raw));
+        return f(raws.each_ref());
+    }
     let lane = rustnn_kernels::elementwise::lane(dtype);
     let numbers = nums.map(|n| match n {
         Num::S(s) => Number::new(s, lane),

@@ -60,7 +60,7 @@ pub fn cat(tensors: &[Tensor], dim: i64) -> Result<Tensor> {
         }
         total += t.shape()[d];
     }
-    let mut shape: Dims = lead.shape().into();
+    let mut shape = Dims::from_slice(lead.shape());
     shape[d] = total;
     let out = Tensor::empty_strided(&shape, &cat_strides(tensors, &shape), dtype)?;
     let inner: usize = shape[d + 1..].iter().product();
@@ -126,7 +126,7 @@ pub fn stack(tensors: &[Tensor], dim: i64) -> Result<Tensor> {
         ));
     }
     let d = wrap_dim(dim, first.ndim() + 1)?;
-    let mut shape: Dims = first.shape().into();
+    let mut shape = Dims::from_slice(first.shape());
     shape.insert(d, tensors.len());
     let dtype = common_dtype(tensors);
     let out = Tensor::empty(&shape, dtype)?;

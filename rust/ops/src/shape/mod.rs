@@ -39,7 +39,7 @@ impl<F: Fn(&Layout) -> Layout + Clone + Send + Sync + 'static> Rule for F {}
 /// A view that shows each element at most once; its gradient goes into zeros through the same rule.
 pub(crate) fn part(name: &'static str, x: &Tensor, rule: impl Rule) -> Result<Tensor> {
     let out = x.view_of(rule(x.layout()));
-    let shape: Dims = x.shape().into();
+    let shape = Dims::from_slice(x.shape());
     attach_view(name, out, x, move |_, g| Ok(grads![unpart(name, g, &shape, rule.clone())?]))
 }
 

@@ -24,7 +24,7 @@ pub fn pieces(name: &'static str, x: &Tensor, d: usize, sizes: Vec<usize>) -> Re
         start += n;
     }
     if needs_grad(&[x]) && x.dtype().is_float() {
-        let shape: Dims = x.shape().into();
+        let shape = Dims::from_slice(x.shape());
         let dtype = x.dtype();
         outs = attach_many(name, outs, &[x], move |_, gs| {
             let parts = gs.iter().zip(&sizes).map(|(g, &n)| match g {
@@ -44,8 +44,9 @@ pub fn pieces(name: &'static str, x: &Tensor, d: usize, sizes: Vec<usize>) -> Re
             Ok(grads![super::unpart(name, &g, &shape, move |l: &rustnn_core::Layout| l.slice(d, 0, covered, 1))?])
         })?;
     }
-    for o in &outs {
-        graph::mark_view(o, x, (outs.len() > 1).then_some(FROZEN));
+    let frozen = (outs.len() > 1).then_some(FROZEN);
+    for o in &mut outs {
+        graph::mark_view(o, x, frozen);
     }
     Ok(outs)
 }
@@ -142,7 +143,7 @@ pub fn unbind(x: &Tensor, dim: i64) -> Result<Vec<Tensor>> {
     let d = wrap_dim(dim, x.ndim())?;
     let mut outs: Vec<Tensor> = (0..x.shape()[d]).map(|i| x.view_of(x.layout().select(d, i))).collect();
     if needs_grad(&[x]) && x.dtype().is_float() && !outs.is_empty() {
-        let mut shape: Dims = x.shape().into();
+        let mut shape = Dims::from_slice(x.shape());
         shape.remove(d);
         let dtype = x.dtype();
         outs = attach_many("UnbindBackward0", outs, &[x], move |_, gs| {
@@ -150,7 +151,7 @@ pub fn unbind(x: &Tensor, dim: i64) -> Result<Vec<Tensor>> {
             Ok(grads![super::join::stack(&parts.collect::<Result<Vec<_>>>()?, d as i64)?])
         })?;
     }
-    for o in &outs {
+    for o in &mut outs {
         graph::mark_view(o, x, Some(FROZEN));
     }
     Ok(outs)

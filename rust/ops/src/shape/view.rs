@@ -9,7 +9,7 @@ use rustnn_core::{DType, Dims, Layout, Result, Strides, Tensor, attach, attach_v
 use rustnn_kernels::copy;
 
 fn viewed(x: &Tensor, layout: Layout) -> Result<Tensor> {
-    let shape: Dims = x.shape().into();
+    let shape = Dims::from_slice(x.shape());
     attach_view("ViewBackward0", x.view_of(layout), x, move |_, g| Ok(grads![reshape_to(g, &shape)?]))
 }
 
@@ -39,7 +39,7 @@ pub fn reshape_to(x: &Tensor, shape: &[usize]) -> Result<Tensor> {
     }
     let copy = x.to_contiguous()?;
     let out = copy.view_of(Layout::contiguous(shape));
-    let from: Dims = x.shape().into();
+    let from = Dims::from_slice(x.shape());
     attach("UnsafeViewBackward0", out, &[x], move |_, g| Ok(grads![reshape_to(g, &from)?]))
 }
 
@@ -57,7 +57,7 @@ pub fn flatten(x: &Tensor, start: i64, end: i64) -> Result<Tensor> {
     if a == b {
         return Ok(x.clone());
     }
-    let mut shape: Dims = x.shape()[..a].into();
+    let mut shape = Dims::from_slice(&x.shape()[..a]);
     shape.push(x.shape()[a..=b].iter().product());
     shape.extend_from_slice(&x.shape()[b + 1..]);
     reshape_to(x, &shape)
@@ -75,7 +75,7 @@ pub fn unflatten(x: &Tensor, dim: i64, sizes: &[i64]) -> Result<Tensor> {
             "unflatten: Provided sizes {sizes:?} don't multiply up to the size of dim {d} ({n}) in the input tensor"
         )
     })?;
-    let mut shape: Dims = x.shape()[..d].into();
+    let mut shape = Dims::from_slice(&x.shape()[..d]);
     shape.extend(inner);
     shape.extend_from_slice(x.shape().get(d + 1..).unwrap_or(&[]));
     reshape_to(x, &shape)
@@ -153,7 +153,7 @@ pub fn squeeze(x: &Tensor, dims: Option<&[i64]>) -> Result<Tensor> {
         l.shape.remove(d);
         l.strides.remove(d);
     }
-    let shape: Dims = x.shape().into();
+    let shape = Dims::from_slice(x.shape());
     attach_view("SqueezeBackward0", x.view_of(l), x, move |_, g| Ok(grads![reshape_to(g, &shape)?]))
 }
 

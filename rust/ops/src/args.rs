@@ -25,17 +25,38 @@ pub enum Arg {
     Other,
 }
 
-/// The arguments of one call, in the order of the signature, defaults filled in.
-pub struct Args(pub SmallVec<[Arg; 6]>);
+/// The arguments of one call, in the order of the signature. Those after the last one given are the signature's
+/// defaults, which are not copied for every call.
+pub struct Args {
+    given: SmallVec<[Arg; 6]>,
+    defaults: &'static [Arg],
+}
 
 impl Args {
+    /// No argument yet; `defaults` has a value for every parameter.
+    #[inline]
+    #[must_use]
+    pub fn new(defaults: &'static [Arg]) -> Args {
+        Args { given: SmallVec::new(), defaults }
+    }
+    /// Appends the next parameter's value.
+    #[inline]
+    pub fn push(&mut self, a: Arg) {
+        self.given.push(a);
+    }
+    /// What was given (and the defaults between).
+    #[inline]
+    #[must_use]
+    pub fn given(&self) -> &[Arg] {
+        &self.given
+    }
     fn wrong<T>(&self, i: usize, want: &str) -> Result<T> {
-        Err(type_error!("argument {} must be {want}, got {:?}", i + 1, self.0.get(i)))
+        Err(type_error!("argument {} must be {want}, got {:?}", i + 1, self.arg(i)))
     }
     #[inline]
     #[must_use]
     pub fn arg(&self, i: usize) -> &Arg {
-        self.0.get(i).unwrap_or(&Arg::None)
+        self.given.get(i).or_else(|| self.defaults.get(i)).unwrap_or(&Arg::None)
     }
     #[must_use]
     pub fn is_none(&self, i: usize) -> bool {

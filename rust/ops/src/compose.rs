@@ -47,7 +47,7 @@ pub fn call(name: &str, given: &[Arg]) -> Result<Ret> {
         if given.len() > sig.params.len() {
             continue;
         }
-        let mut args: SmallVec<[Arg; 6]> = SmallVec::new();
+        let mut args = Args::new(&[]);
         for (i, p) in sig.params.iter().enumerate() {
             match (given.get(i), &p.default) {
                 (Some(a), _) if fits(a, p.types) => args.push(a.clone()),
@@ -55,7 +55,7 @@ pub fn call(name: &str, given: &[Arg]) -> Result<Ret> {
                 _ => continue 'next,
             }
         }
-        return f(&Args(args));
+        return f(&args);
     }
     Err(runtime_error!("no form of the op '{name}' takes {given:?}"))
 }

@@ -49,7 +49,9 @@ pub fn intercept(
         // SAFETY: borrowed arguments of a call in progress.
         unsafe {
             let ty = ffi::Py_TYPE(p);
-            ty != exact && ty != parameter && ffi::PyType_IsSubtype(ty, exact) != 0
+            let plain =
+                ty == exact || ty == parameter || ty == &raw mut ffi::PyLong_Type || ty == &raw mut ffi::PyFloat_Type;
+            !plain && ffi::PyType_IsSubtype(ty, exact) != 0
         }
     };
     let first = std::iter::once(slf).filter(|p| !p.is_null()).chain(pos.iter().copied()).chain(kw.iter().copied());

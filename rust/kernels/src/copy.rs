@@ -137,21 +137,22 @@ pub fn fill(dst: &Raw, value: Scalar) -> Result<()> {
     }
     let bits = scalar_bits(value, dst.dtype());
     let size = dst.dtype().size();
+    // SAFETY: called below with `n` elements `step` bytes apart from `d`, inside the window.
+    let row = |d: *mut u8, step: isize, n: usize| unsafe {
+        match size {
+            1 => fill_row(d, step, n, bits as u8),
+            2 => fill_row(d, step, n, bits as u16),
+            4 => fill_row(d, step, n, bits as u32),
+            _ => fill_row(d, step, n, bits),
+        }
+    };
+    if dst.numel() <= GRAIN && dst.is_contiguous() {
+        row(dst.ptr(), size as isize, dst.numel());
+        return Ok(());
+    }
     let plan = Plan::new([dst]);
     let step = plan.axes[0].step[0];
-    parallel::for_range(plan.numel, GRAIN, |r| {
-        plan.rows(r.start, r.end, |[d], n| {
-            // SAFETY: the plan stays inside the window.
-            unsafe {
-                match size {
-                    1 => fill_row(d, step, n, bits as u8),
-                    2 => fill_row(d, step, n, bits as u16),
-                    4 => fill_row(d, step, n, bits as u32),
-                    _ => fill_row(d, step, n, bits),
-                }
-            }
-        });
-    });
+    parallel::for_range(plan.numel, GRAIN, |r| plan.rows(r.start, r.end, |[d], n| row(d, step, n)));
     Ok(())
 }
 

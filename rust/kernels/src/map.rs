@@ -42,6 +42,11 @@ pub fn map<const N: usize>(ops: [&Raw; N], dtypes: [DType; N], run: Run<'_, N>) 
     if n == 0 {
         return Ok(());
     }
+    // What most calls are, small ones above all: nothing to walk, to cast or to keep apart.
+    if n <= GRAIN && plain(&ops, &dtypes) {
+        run(ops.map(|o| o.ptr()), n);
+        return Ok(());
+    }
     if let Some(mode) = linear(&ops, &dtypes) {
         let job =
             Linear { ptr: ops.map(|o| SendPtr(o.ptr::<u8>())), mem: ops.map(|o| o.dtype()), lane: dtypes, mode, run };
@@ -63,6 +68,23 @@ pub fn map<const N: usize>(ops: [&Raw; N], dtypes: [DType; N], run: Run<'_, N>) 
         parallel::for_range(n, GRAIN, |r| job.chunk(r.start, r.end));
     }
     Ok(())
+}
+
+/// Whether all operands lie contiguously in the destination's shape and the loop's dtypes, and no source is it.
+#[inline]
+fn plain<const N: usize>(ops: &[&Raw; N], dtypes: &[DType; N]) -> bool {
+    let mut ok = true;
+    for i in 0..N {
+        ok &= ops[i].dtype() == dtypes[i] && ops[i].is_contiguous();
+        ok &= i == 0 || (ops[i].ptr::<u8>() != ops[0].ptr::<u8>() && same_shape(ops[i].shape(), ops[0].shape()));
+    }
+    ok
+}
+
+/// As `==`, which calls the system's `memcmp` for these few numbers.
+#[inline]
+fn same_shape(a: &[usize], b: &[usize]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b)
 }
 
 /// The modes of operands that all lie contiguously in one order, or are single elements; none if they do not.

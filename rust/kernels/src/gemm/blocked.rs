@@ -18,6 +18,9 @@ pub const KC: usize = 256;
 const MC: usize = 192;
 /// Values of B packed at once for all threads (f32: 8 MiB).
 const SHARED: usize = 2 << 20;
+/// Up to this many columns A is read where it lies: each value is used so few times that packing it, about a cycle per
+/// value, would cost more than it gives (at 128 columns a seventh of the product).
+const IN_PLACE: usize = 768;
 /// Fewer products than this stay on the calling thread.
 const SERIAL: usize = 600_000;
 
@@ -46,14 +49,29 @@ pub trait Gemm: Real + Tiled {}
 impl Gemm for f32 {}
 impl Gemm for f64 {}
 
-/// Multiplies one packed block of A (`mb` rows in panels) with packed panels of B, into C at `(i0, j0)`.
+/// A block of the left operand.
+#[derive(Clone, Copy)]
+enum Block<T> {
+    /// In panels of rows, as `pack_a` leaves them.
+    Packed(*const T),
+    /// As it lies.
+    InPlace(View<T>),
+}
+
+/// Whether A is read where it lies: rows contiguous, few columns that use them, and rows that do not fall on the same few
+/// sets of the cache (neither of which holds for a transposed A, whose steps are a row apart).
+fn in_place<T>(p: &Problem<T>) -> bool {
+    p.n <= IN_PLACE && p.a.cs == 1 && (p.a.rs.unsigned_abs() * size_of::<T>()) % 4096 != 0
+}
+
+/// Multiplies one block of A (`mb` rows in panels) with packed panels of B, into C at `(i0, j0)`.
 ///
 /// # Safety
-/// `pa` and `pb` hold the packed blocks; C (and the bias) reach the block; no other thread touches it.
+/// `a` shows and `pb` holds the blocks; C (and the bias) reach the block; no other thread touches it.
 unsafe fn tiles<T: Gemm>(
     p: &Problem<T>,
     micro: &Micro<T>,
-    pa: *const T,
+    a: Block<T>,
     pb: *const T,
     i0: usize,
     mb: usize,
@@ -78,11 +96,15 @@ unsafe fn tiles<T: Gemm>(
             };
             // SAFETY: panels hold `kc` steps of `r1 - r0` rows and `vecs` vectors; the tile lies within C.
             unsafe {
-                (micro.gemm[r1 - r0 - 1][vecs - 1])(&GemmArgs {
+                let (table, a, a_rs, a_ks) = match a {
+                    Block::Packed(pa) => (micro.gemm, pa.add(r0 * kc), 0, 0),
+                    Block::InPlace(v) => (micro.rows, v.at(r0, 0).ptr, v.rs, v.cs),
+                };
+                (table[r1 - r0 - 1][vecs - 1])(&GemmArgs {
                     k: kc,
-                    a: pa.add(r0 * kc),
-                    a_rs: 0,
-                    a_ks: 0,
+                    a,
+                    a_rs,
+                    a_ks,
                     b: pb.add(j * kc),
                     b_ks: 0,
                     c: p.c.add((i0 + r0) * p.ldc + j0 + j),
@@ -140,6 +162,7 @@ unsafe fn run<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Result<()> {
     // Deep products take their K in groups of blocks, so that the packed part of B stays bounded.
     let kg = (SHARED / nc).max(KC) / KC * KC;
     let kg = kg.min(p.k);
+    let direct = in_place(p);
     let failed = AtomicBool::new(false);
     scratch::with(kg.next_multiple_of(KC).min(p.k) * nc, |pb: *mut T| {
         let pb = SendPtr(pb);
@@ -160,21 +183,27 @@ unsafe fn run<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Result<()> {
                     // SAFETY: a part of B that lies within it, and its own place in the packed buffer.
                     unsafe {
                         let dst = pb.get().add(k0 * wide + j * kc);
-                        pack_b(p.b.at(g0 + k0, j0 + j), kc, run.min(nb - j), nr, micro.lanes, dst);
+                        pack_b(micro, p.b.at(g0 + k0, j0 + j), kc, run.min(nb - j), dst);
                     }
                 };
                 let multiply = |i: usize| {
                     let (i0, rows) = (i * mb, mb.min(p.m - i * mb));
                     let panels = rows.div_ceil(mr);
-                    let done = scratch::with(rows * KC, |pa: *mut T| {
+                    let done = scratch::with(if direct { 0 } else { rows * KC }, |pa: *mut T| {
                         for block in 0..blocks {
                             let k0 = block * KC;
                             let kc = KC.min(g - k0);
                             // SAFETY: rows of A that exist, room for them, the packed B; this chunk's own rows of C.
                             unsafe {
-                                pack_a(p.a.at(i0, g0 + k0), rows, kc, panels, pa);
+                                let a = p.a.at(i0, g0 + k0);
+                                let a = if direct {
+                                    Block::InPlace(a)
+                                } else {
+                                    pack_a(micro, a, rows, kc, panels, pa);
+                                    Block::Packed(pa)
+                                };
                                 let pb = pb.get().add(k0 * wide);
-                                tiles(p, micro, pa, pb, i0, rows, panels, j0, nb, kc, g0 + k0 == 0);
+                                tiles(p, micro, a, pb, i0, rows, panels, j0, nb, kc, g0 + k0 == 0);
                             }
                         }
                     });
@@ -217,7 +246,7 @@ unsafe fn wide<T: Gemm>(p: &Problem<T>, micro: &Micro<T>) -> Result<()> {
         while k0 < p.k {
             let kc = KC.min(p.k - k0);
             // SAFETY: block of A at `k0`, packed at `m * k0`.
-            unsafe { pack_a(p.a.at(0, k0), p.m, kc, panels, pa.add(p.m * k0)) };
+            unsafe { pack_a(micro, p.a.at(0, k0), p.m, kc, panels, pa.add(p.m * k0)) };
             k0 += kc;
         }
         let pa = SendPtr(pa);
@@ -229,8 +258,20 @@ unsafe fn wide<T: Gemm>(p: &Problem<T>, micro: &Micro<T>) -> Result<()> {
                     let kc = KC.min(p.k - k0);
                     // SAFETY: columns of B that exist, room for them, the packed A; this chunk's own columns of C.
                     unsafe {
-                        pack_b(p.b.at(k0, j0), kc, cols, nr, micro.lanes, pb);
-                        tiles(p, micro, pa.get().add(p.m * k0), pb, 0, p.m, panels, j0, cols, kc, k0 == 0);
+                        pack_b(micro, p.b.at(k0, j0), kc, cols, pb);
+                        tiles(
+                            p,
+                            micro,
+                            Block::Packed(pa.get().add(p.m * k0)),
+                            pb,
+                            0,
+                            p.m,
+                            panels,
+                            j0,
+                            cols,
+                            kc,
+                            k0 == 0,
+                        );
                     }
                     k0 += kc;
                 }

@@ -42,7 +42,7 @@ const BATCH_GRAIN: usize = 400_000;
 ///
 /// # Safety
 /// As [`blocked::serial`].
-unsafe fn one<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Result<()> {
+pub(crate) unsafe fn one<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Result<()> {
     let work = p.m.saturating_mul(p.n).saturating_mul(p.k);
     if work == 0 && (p.m == 0 || p.n == 0) {
         return Ok(());
@@ -109,7 +109,7 @@ pub(crate) unsafe fn batched<T: Gemm>(
 }
 
 /// Runs `f` over `0..n` in chunks of `grain`; the first chunk's error, if any.
-fn parking(n: usize, grain: usize, f: impl Fn(usize) -> Result<()> + Sync) -> Option<rustnn_base::Error> {
+pub(crate) fn parking(n: usize, grain: usize, f: impl Fn(usize) -> Result<()> + Sync) -> Option<rustnn_base::Error> {
     let slot = std::sync::Mutex::new(None);
     for_range(n, grain, |r| {
         for i in r {

@@ -1,6 +1,7 @@
 //! Packing of operands into panels that the tile kernels read straight through.
 
 use rustnn_base::dtype::Real;
+use rustnn_simd::arch::{Micro, TurnFn};
 use rustnn_simd::dispatch;
 
 /// A matrix as it lies: element `(i, j)` at `ptr + i * rs + j * cs`.
@@ -36,12 +37,27 @@ pub fn panel_start(p: usize, panels: usize, m: usize) -> usize {
     p * m / panels
 }
 
+/// Copies `kc` runs of `W` neighbouring values to every `width`-th place.
+///
+/// # Safety
+/// As [`strip`], with `src.rs == 1`.
+#[inline(always)]
+unsafe fn columns<T: Real, const W: usize>(src: View<T>, kc: usize, width: usize, dst: *mut T) {
+    for k in 0..kc {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let run = src.ptr.offset(k as isize * src.cs).cast::<[T; W]>().read_unaligned();
+            dst.add(k * width).cast::<[T; W]>().write_unaligned(run);
+        }
+    }
+}
+
 /// Copies `w x kc` values so that `dst[k * width + i] = src(i, k)`; places `w..width` of each step become zero.
 ///
 /// # Safety
 /// `src` shows `w x kc` readable values; `dst` has room for `width * kc`.
 #[inline(always)]
-unsafe fn strip<T: Real>(src: View<T>, w: usize, kc: usize, width: usize, dst: *mut T) {
+unsafe fn strip<T: Real>(turn: TurnFn<T>, src: View<T>, w: usize, kc: usize, width: usize, dst: *mut T) {
     // SAFETY: every index below is within what the caller vouches for.
     unsafe {
         if w < width {
@@ -52,29 +68,31 @@ unsafe fn strip<T: Real>(src: View<T>, w: usize, kc: usize, width: usize, dst: *
             }
         }
         if src.rs == 1 {
-            for k in 0..kc {
-                let s = src.ptr.offset(k as isize * src.cs);
-                std::ptr::copy_nonoverlapping(s, dst.add(k * width), w);
+            // Widths of full panels as constants: a copy of unknown length is a call.
+            match w {
+                6 => columns::<T, 6>(src, kc, width, dst),
+                8 => columns::<T, 8>(src, kc, width, dst),
+                12 => columns::<T, 12>(src, kc, width, dst),
+                16 => columns::<T, 16>(src, kc, width, dst),
+                32 => columns::<T, 32>(src, kc, width, dst),
+                _ => {
+                    for k in 0..kc {
+                        let s = src.ptr.offset(k as isize * src.cs);
+                        std::ptr::copy_nonoverlapping(s, dst.add(k * width), w);
+                    }
+                }
             }
         } else if src.cs == 1 {
-            // Eight rows at a time, eight steps at a time: both sides stay in L1 and the compiler can shuffle.
+            // Eight rows at a time; the last steps, and rows that are no eight, one by one.
             let mut i = 0;
+            let steps = kc & !7;
             while i + 8 <= w {
-                let rows: [*const T; 8] = std::array::from_fn(|r| src.ptr.offset((i + r) as isize * src.rs));
-                let mut k = 0;
-                while k + 8 <= kc {
-                    let block: [[T; 8]; 8] = std::array::from_fn(|r| rows[r].add(k).cast::<[T; 8]>().read_unaligned());
-                    for kk in 0..8 {
-                        let column: [T; 8] = std::array::from_fn(|r| block[r][kk]);
-                        dst.add((k + kk) * width + i).cast::<[T; 8]>().write_unaligned(column);
+                turn(src.ptr.offset(i as isize * src.rs), src.rs, steps, dst.add(i), width);
+                for r in i..i + 8 {
+                    let row = src.ptr.offset(r as isize * src.rs);
+                    for k in steps..kc {
+                        *dst.add(k * width + r) = *row.add(k);
                     }
-                    k += 8;
-                }
-                while k < kc {
-                    for (r, row) in rows.iter().enumerate() {
-                        *dst.add(k * width + i + r) = *row.add(k);
-                    }
-                    k += 1;
                 }
                 i += 8;
             }
@@ -99,25 +117,27 @@ unsafe fn strip<T: Real>(src: View<T>, w: usize, kc: usize, width: usize, dst: *
 ///
 /// # Safety
 /// `a` shows `m x kc` readable values; `dst` has room for `m * kc`.
-pub unsafe fn pack_a<T: Real>(a: View<T>, m: usize, kc: usize, panels: usize, dst: *mut T) {
+pub unsafe fn pack_a<T: Real>(micro: &Micro<T>, a: View<T>, m: usize, kc: usize, panels: usize, dst: *mut T) {
     dispatch(
         #[inline(always)]
         || {
             for p in 0..panels {
                 let (i0, i1) = (panel_start(p, panels, m), panel_start(p + 1, panels, m));
                 // SAFETY: rows i0..i1 of `a`, and their place in `dst`.
-                unsafe { strip(a.at(i0, 0), i1 - i0, kc, i1 - i0, dst.add(i0 * kc)) }
+                unsafe { strip(micro.turn, a.at(i0, 0), i1 - i0, kc, i1 - i0, dst.add(i0 * kc)) }
             }
         },
     );
 }
 
 /// Packs `kc x n` of a right operand into panels of `nr` columns, panel `p` at `p * nr * kc`. The last is as many
-/// vectors of `lanes` wide as it needs.
+/// vectors wide as it needs.
 ///
 /// # Safety
-/// `b` shows `kc x n` readable values; `dst` has room for `kc` times `n` rounded up to `lanes`.
-pub unsafe fn pack_b<T: Real>(b: View<T>, kc: usize, n: usize, nr: usize, lanes: usize, dst: *mut T) {
+/// `b` shows `kc x n` readable values; `dst` has room for `kc` times `n` rounded up to the lanes of a vector; the CPU has
+/// `micro`'s instruction set.
+pub unsafe fn pack_b<T: Real>(micro: &Micro<T>, b: View<T>, kc: usize, n: usize, dst: *mut T) {
+    let (nr, lanes) = (micro.nr(), micro.lanes);
     dispatch(
         #[inline(always)]
         || {
@@ -125,7 +145,7 @@ pub unsafe fn pack_b<T: Real>(b: View<T>, kc: usize, n: usize, nr: usize, lanes:
             while j < n {
                 let w = nr.min(n - j);
                 // SAFETY: columns j..j+w of `b`, and their place in `dst`.
-                unsafe { strip(b.at(0, j).t(), w, kc, w.next_multiple_of(lanes), dst.add(j * kc)) }
+                unsafe { strip(micro.turn, b.at(0, j).t(), w, kc, w.next_multiple_of(lanes), dst.add(j * kc)) }
                 j += nr;
             }
         },

@@ -1,33 +1,20 @@
 //! The bodies of the tile kernels, written once over a module's vector primitives (`V`, `zero`, `splat`, `load`,
 //! `load_n`, `store`, `store_n`, `fma`, `mul`, `add`, `sum`) and compiled per instruction set by [`tile_kernels!`].
 
-/// Defines `gemm`, `conv` and `dot` over the primitives in scope, under the given attributes.
+/// Defines `gemm`, `rows`, `conv` and `dot` over the primitives in scope, under the given attributes.
 macro_rules! tile_kernels {
     ($(#[$tf:meta])* $T:ty, $L:expr) => {
         use crate::arch::{Add, ConvArgs, DotArgs, GemmArgs};
 
+        /// Scales a tile's sums, adds what is to be added, and stores them.
+        ///
         /// # Safety
-        /// See [`GemmArgs`]; the CPU has this module's instruction set.
+        /// As [`gemm`].
+        #[inline]
         $(#[$tf])*
-        pub unsafe fn gemm<const M: usize, const N: usize, const PACKED: bool>(g: &GemmArgs<$T>) {
+        unsafe fn finish<const M: usize, const N: usize>(g: &GemmArgs<$T>, mut acc: [[V; N]; M]) {
             // SAFETY: all reads and writes are those that `GemmArgs` allows, by this function's contract.
             unsafe {
-                let mut acc = [[zero(); N]; M];
-                let (mut a, mut b) = (g.a, g.b);
-                for _ in 0..g.k {
-                    let mut bv = [zero(); N];
-                    for j in 0..N {
-                        bv[j] = if PACKED || j + 1 < N { load(b.add(j * $L)) } else { load_n(b.add(j * $L), g.last) };
-                    }
-                    for i in 0..M {
-                        let av = splat(*a.offset(if PACKED { i as isize } else { i as isize * g.a_rs }));
-                        for j in 0..N {
-                            acc[i][j] = fma(av, bv[j], acc[i][j]);
-                        }
-                    }
-                    a = a.offset(if PACKED { M as isize } else { g.a_ks });
-                    b = b.offset(if PACKED { (N * $L) as isize } else { g.b_ks });
-                }
                 if g.alpha != 1.0 {
                     let alpha = splat(g.alpha);
                     for i in 0..M {
@@ -53,6 +40,64 @@ macro_rules! tile_kernels {
                         if whole { store(c, v) } else { store_n(c, g.last, v) }
                     }
                 }
+            }
+        }
+
+        /// # Safety
+        /// See [`GemmArgs`]; the CPU has this module's instruction set.
+        $(#[$tf])*
+        pub unsafe fn gemm<const M: usize, const N: usize, const PACKED: bool>(g: &GemmArgs<$T>) {
+            // SAFETY: all reads and writes are those that `GemmArgs` allows, by this function's contract.
+            unsafe {
+                let mut acc = [[zero(); N]; M];
+                let (mut a, mut b) = (g.a, g.b);
+                for _ in 0..g.k {
+                    let mut bv = [zero(); N];
+                    for j in 0..N {
+                        bv[j] = if PACKED || j + 1 < N { load(b.add(j * $L)) } else { load_n(b.add(j * $L), g.last) };
+                    }
+                    for i in 0..M {
+                        let av = splat(*a.offset(if PACKED { i as isize } else { i as isize * g.a_rs }));
+                        for j in 0..N {
+                            acc[i][j] = fma(av, bv[j], acc[i][j]);
+                        }
+                    }
+                    a = a.offset(if PACKED { M as isize } else { g.a_ks });
+                    b = b.offset(if PACKED { (N * $L) as isize } else { g.b_ks });
+                }
+                finish(g, acc);
+            }
+        }
+
+        /// As `gemm` with `b` packed and `a` as it lies: rows are found by `M` addresses and one running offset.
+        ///
+        /// # Safety
+        /// See [`GemmArgs`]; the CPU has this module's instruction set.
+        $(#[$tf])*
+        pub unsafe fn rows<const M: usize, const N: usize>(g: &GemmArgs<$T>) {
+            // SAFETY: all reads and writes are those that `GemmArgs` allows, by this function's contract.
+            unsafe {
+                let mut acc = [[zero(); N]; M];
+                let mut row = [g.a; M];
+                for i in 1..M {
+                    row[i] = row[i - 1].offset(g.a_rs);
+                }
+                let (mut at, mut b) = (0isize, g.b);
+                for _ in 0..g.k {
+                    let mut bv = [zero(); N];
+                    for j in 0..N {
+                        bv[j] = load(b.add(j * $L));
+                    }
+                    for i in 0..M {
+                        let av = splat(*row[i].offset(at));
+                        for j in 0..N {
+                            acc[i][j] = fma(av, bv[j], acc[i][j]);
+                        }
+                    }
+                    at += g.a_ks;
+                    b = b.add(N * $L);
+                }
+                finish(g, acc);
             }
         }
 
@@ -156,6 +201,13 @@ macro_rules! tile_kernels {
 macro_rules! gemm_table {
     ($m:ident, $packed:literal; $($r:literal),*) => {
         &[$([$m::gemm::<$r, 1, $packed>, $m::gemm::<$r, 2, $packed>]),*]
+    };
+}
+
+/// The table of `rows` kernels with the given numbers of rows.
+macro_rules! rows_table {
+    ($m:ident; $($r:literal),*) => {
+        &[$([$m::rows::<$r, 1>, $m::rows::<$r, 2>]),*]
     };
 }
 

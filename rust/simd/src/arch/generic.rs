@@ -73,22 +73,46 @@ macro_rules! lanes {
 lanes!(f32x8, f32, 8);
 lanes!(f64x4, f64, 4);
 
+/// See [`super::TurnFn`].
+///
+/// # Safety
+/// As stated there.
+pub unsafe fn turn<T: Copy>(src: *const T, rs: isize, steps: usize, dst: *mut T, width: usize) {
+    let mut k = 0;
+    while k < steps {
+        // SAFETY: by this function's contract, for the eight rows and steps k..k+8.
+        unsafe {
+            let block: [[T; 8]; 8] =
+                std::array::from_fn(|r| src.offset(r as isize * rs).add(k).cast::<[T; 8]>().read_unaligned());
+            for i in 0..8 {
+                let column: [T; 8] = std::array::from_fn(|r| block[r][i]);
+                dst.add((k + i) * width).cast::<[T; 8]>().write_unaligned(column);
+            }
+        }
+        k += 8;
+    }
+}
+
 pub static F32: Micro<f32> = Micro {
     lanes: 8,
     gemm: gemm_table!(f32x8, true; 1, 2, 3, 4, 5, 6),
     loose: gemm_table!(f32x8, false; 1, 2, 3, 4, 5, 6),
+    rows: rows_table!(f32x8; 1, 2, 3, 4, 5, 6),
     conv_lanes: 8,
     conv: conv_table!(f32x8),
     dot: dot_table!(f32x8),
     dot_lanes: 8,
+    turn: turn::<f32>,
 };
 
 pub static F64: Micro<f64> = Micro {
     lanes: 4,
     gemm: gemm_table!(f64x4, true; 1, 2, 3, 4, 5, 6),
     loose: gemm_table!(f64x4, false; 1, 2, 3, 4, 5, 6),
+    rows: rows_table!(f64x4; 1, 2, 3, 4, 5, 6),
     conv_lanes: 4,
     conv: conv_table!(f64x4),
     dot: dot_table!(f64x4),
     dot_lanes: 4,
+    turn: turn::<f64>,
 };

@@ -27,7 +27,8 @@ pub enum Add {
 
 /// One tile `c[M][n] = alpha * sum_k a[i,k] b[k,j] (+ add)`, rows of `c` contiguous.
 ///
-/// Packed kernels read `a` as `[k][M]` and `b` as `[k][N * lanes]`; unpacked ones read `a[i * a_rs + k * a_ks]` and
+/// Packed kernels read `a` as `[k][M]` and `b` as `[k][N * lanes]`; `rows` reads `a[i * a_rs + k * a_ks]` and packed `b`;
+/// unpacked ones read `a[i * a_rs + k * a_ks]` and
 /// `b[k * b_ks + j]`, of the last vector only the first `last` columns.
 #[derive(Debug, Clone, Copy)]
 pub struct GemmArgs<T> {
@@ -86,6 +87,10 @@ pub type ConvFn<T> = unsafe fn(&ConvArgs<T>);
 /// As [`GemmFn`].
 pub type DotFn<T> = unsafe fn(&DotArgs<T>);
 
+/// Turns eight rows into columns while packing: `dst[k * width + r] = src[r * rs + k]` for `r < 8`, `k < steps`, which is
+/// a multiple of eight. Sound if source and destination reach that far; see also [`GemmFn`].
+pub type TurnFn<T> = unsafe fn(src: *const T, rs: isize, steps: usize, dst: *mut T, width: usize);
+
 /// The tile kernels of one instruction set for one element type. Tables are indexed by rows - 1, then vectors - 1.
 pub struct Micro<T: 'static> {
     /// Lanes of a vector in `gemm`.
@@ -94,6 +99,8 @@ pub struct Micro<T: 'static> {
     pub gemm: &'static [[GemmFn<T>; 2]],
     /// Operands as they lie, rows of `b` contiguous.
     pub loose: &'static [[GemmFn<T>; 2]],
+    /// `a` as it lies, `b` packed.
+    pub rows: &'static [[GemmFn<T>; 2]],
     /// Lanes of a vector in `conv`.
     pub conv_lanes: usize,
     /// Rows up to 6, vectors up to 4; rows times vectors at most 12.
@@ -102,6 +109,7 @@ pub struct Micro<T: 'static> {
     pub dot: &'static [[DotFn<T>; 3]; 4],
     /// Lanes of a vector in `dot`.
     pub dot_lanes: usize,
+    pub turn: TurnFn<T>,
 }
 
 impl<T> Micro<T> {

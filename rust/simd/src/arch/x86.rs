@@ -170,24 +170,62 @@ intrinsics!(
     |v| _mm512_reduce_add_pd(v)
 );
 
+/// See [`super::TurnFn`]: 8×8 blocks by shuffles, a quarter of the time of moving values one by one.
+///
+/// # Safety
+/// As stated there; the CPU has AVX2.
+#[target_feature(enable = "avx2")]
+unsafe fn turn_f32(src: *const f32, rs: isize, steps: usize, dst: *mut f32, width: usize) {
+    use std::arch::x86_64::*;
+    let mut k = 0;
+    while k < steps {
+        // SAFETY: by this function's contract, for the eight rows and steps k..k+8.
+        let row = |r: isize| unsafe { _mm256_loadu_ps(src.offset(r * rs).add(k)) };
+        // SAFETY: as above, for eight values of column i.
+        let put = |i: usize, v: __m256| unsafe { _mm256_storeu_ps(dst.add((k + i) * width), v) };
+        let (r0, r1, r2, r3, r4, r5, r6, r7) = (row(0), row(1), row(2), row(3), row(4), row(5), row(6), row(7));
+        let (a0, a1) = (_mm256_unpacklo_ps(r0, r1), _mm256_unpackhi_ps(r0, r1));
+        let (a2, a3) = (_mm256_unpacklo_ps(r2, r3), _mm256_unpackhi_ps(r2, r3));
+        let (a4, a5) = (_mm256_unpacklo_ps(r4, r5), _mm256_unpackhi_ps(r4, r5));
+        let (a6, a7) = (_mm256_unpacklo_ps(r6, r7), _mm256_unpackhi_ps(r6, r7));
+        let (b0, b1) = (_mm256_shuffle_ps::<0x44>(a0, a2), _mm256_shuffle_ps::<0xEE>(a0, a2));
+        let (b2, b3) = (_mm256_shuffle_ps::<0x44>(a1, a3), _mm256_shuffle_ps::<0xEE>(a1, a3));
+        let (b4, b5) = (_mm256_shuffle_ps::<0x44>(a4, a6), _mm256_shuffle_ps::<0xEE>(a4, a6));
+        let (b6, b7) = (_mm256_shuffle_ps::<0x44>(a5, a7), _mm256_shuffle_ps::<0xEE>(a5, a7));
+        put(0, _mm256_permute2f128_ps::<0x20>(b0, b4));
+        put(1, _mm256_permute2f128_ps::<0x20>(b1, b5));
+        put(2, _mm256_permute2f128_ps::<0x20>(b2, b6));
+        put(3, _mm256_permute2f128_ps::<0x20>(b3, b7));
+        put(4, _mm256_permute2f128_ps::<0x31>(b0, b4));
+        put(5, _mm256_permute2f128_ps::<0x31>(b1, b5));
+        put(6, _mm256_permute2f128_ps::<0x31>(b2, b6));
+        put(7, _mm256_permute2f128_ps::<0x31>(b3, b7));
+        k += 8;
+    }
+}
+
 pub static AVX2_F32: Micro<f32> = Micro {
     lanes: 8,
     gemm: gemm_table!(avx2_f32, true; 1, 2, 3, 4, 5, 6),
     loose: gemm_table!(avx2_f32, false; 1, 2, 3, 4, 5, 6),
+    rows: rows_table!(avx2_f32; 1, 2, 3, 4, 5, 6),
     conv_lanes: 8,
     conv: conv_table!(avx2_f32),
     dot: dot_table!(avx2_f32),
     dot_lanes: 8,
+    turn: turn_f32,
 };
 
 pub static AVX2_F64: Micro<f64> = Micro {
     lanes: 4,
     gemm: gemm_table!(avx2_f64, true; 1, 2, 3, 4, 5, 6),
     loose: gemm_table!(avx2_f64, false; 1, 2, 3, 4, 5, 6),
+    rows: rows_table!(avx2_f64; 1, 2, 3, 4, 5, 6),
     conv_lanes: 4,
     conv: conv_table!(avx2_f64),
     dot: dot_table!(avx2_f64),
     dot_lanes: 4,
+    turn: super::generic::turn::<f64>,
 };
 
 // Convolution rows are often shorter than 16 outputs, and dot products keep one number of lanes everywhere: both use
@@ -196,18 +234,22 @@ pub static AVX512_F32: Micro<f32> = Micro {
     lanes: 16,
     gemm: gemm_table!(avx512_f32, true; 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12),
     loose: gemm_table!(avx512_f32, false; 1, 2, 3, 4, 5, 6),
+    rows: rows_table!(avx512_f32; 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12),
     conv_lanes: 8,
     conv: conv_table!(avx2_f32),
     dot: dot_table!(avx2_f32),
     dot_lanes: 8,
+    turn: turn_f32,
 };
 
 pub static AVX512_F64: Micro<f64> = Micro {
     lanes: 8,
     gemm: gemm_table!(avx512_f64, true; 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12),
     loose: gemm_table!(avx512_f64, false; 1, 2, 3, 4, 5, 6),
+    rows: rows_table!(avx512_f64; 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12),
     conv_lanes: 4,
     conv: conv_table!(avx2_f64),
     dot: dot_table!(avx2_f64),
     dot_lanes: 4,
+    turn: super::generic::turn::<f64>,
 };

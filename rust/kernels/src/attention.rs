@@ -2,19 +2,22 @@
 //! log-sum-exp per query, backward rebuilds the probabilities from it. Each block's sums run over keys in order and
 //! gradients of keys are owned by one task, so bits depend on shapes alone.
 
-use crate::mat::{self, MR, Mat, NR, Scratch};
+use crate::gemm::pack::pack_b;
+use crate::gemm::parking;
+use crate::mat::{self, Mat};
 use crate::parallel::{self, SendPtr};
 use crate::raw::Raw;
 use crate::rowmath::{Math, max1, sum2};
 use rustnn_base::{B8, DType, Error, Result, runtime_error};
-use rustnn_simd::dispatch;
+use rustnn_simd::arch::{Add, GemmArgs, Micro};
+use rustnn_simd::{dispatch, isa};
 
-/// Queries per block (a multiple of the tile's rows) and keys per block.
+/// Queries per block (a multiple of every tile's rows) and keys per block (of every panel's columns).
 const QB: usize = 48;
 const KB: usize = 64;
 /// Blocks of the backward pass, where panels are packed per product.
-const QBB: usize = 96;
-const KBB: usize = 128;
+const QBB: usize = 64;
+const KBB: usize = 64;
 
 /// What is asked of the scores.
 #[derive(Clone, Copy)]
@@ -179,8 +182,8 @@ pub fn attention<T: Math>(
         let last = ((part + 1) * per_task).min(blocks);
         let keys = mask.keys(last * QB, d.s);
         let mut w = Forward::<T>::new(d, keys);
-        // SAFETY: head (b, hk) has at least `keys` rows; panels were sized by `new`.
-        unsafe { w.pack(hkk.mat(b, hk, 0), hv.mat(b, hk, 0), d, keys) };
+        // SAFETY: head (b, hk) has at least `keys` rows.
+        unsafe { w.pack(hkk.mat(b, hk, 0), hv.mat(b, hk, 0), d) };
         for block in first..last {
             let i0 = block * QB;
             let m = QB.min(d.l - i0);
@@ -195,11 +198,11 @@ pub fn attention<T: Math>(
 }
 
 /// Buffers of one forward task.
-struct Forward<T> {
+struct Forward<T: 'static> {
+    micro: &'static Micro<T>,
+    /// Keys, transposed, and values as `pack_b` leaves them.
     k: Vec<T>,
     v: Vec<T>,
-    q: Vec<T>,
-    p: Vec<T>,
     scores: Vec<T>,
     acc: Vec<T>,
     max: [T; QB],
@@ -209,12 +212,12 @@ struct Forward<T> {
 
 impl<T: Math> Forward<T> {
     fn new(d: Dims, keys: usize) -> Self {
+        let micro = T::micro(isa());
         let z = |n: usize| vec![T::ZERO; n];
         Forward {
-            k: z(keys.div_ceil(NR) * NR * d.e),
-            v: z(d.ev.div_ceil(NR) * NR * keys),
-            q: z(QB * d.e),
-            p: z(MR * KB),
+            micro,
+            k: z(keys.next_multiple_of(micro.lanes) * d.e),
+            v: z(d.ev.next_multiple_of(micro.lanes) * keys),
             scores: z(QB * KB),
             acc: z(QB * d.ev),
             max: [T::ZERO; QB],
@@ -223,22 +226,13 @@ impl<T: Math> Forward<T> {
         }
     }
 
-    /// Packs keys as `[panel of 16 keys][e][16]`, values as `[panel of 16 columns][key][16]`.
-    ///
     /// # Safety
-    /// `k` and `v` have `keys` rows of `d.e` and `d.ev` columns.
-    unsafe fn pack(&mut self, k: Mat<T>, v: Mat<T>, d: Dims, keys: usize) {
-        if d.e > 0 {
-            for (p, dst) in self.k.chunks_exact_mut(NR * d.e).enumerate() {
-                // SAFETY: rows p*NR.. exist up to `keys`.
-                unsafe { mat::pack(dst, k.at(p * NR, 0), NR.min(keys - p * NR), NR, d.e, T::ONE) };
-            }
-        }
-        if keys > 0 {
-            for (p, dst) in self.v.chunks_exact_mut(NR * keys).enumerate() {
-                // SAFETY: columns p*NR.. exist up to `ev`.
-                unsafe { mat::pack(dst, v.at(0, p * NR).t(), NR.min(d.ev - p * NR), NR, keys, T::ONE) };
-            }
+    /// `k` and `v` have `self.keys` rows of `d.e` and `d.ev` columns.
+    unsafe fn pack(&mut self, k: Mat<T>, v: Mat<T>, d: Dims) {
+        // SAFETY: by this function's contract; `new` made room for both.
+        unsafe {
+            pack_b(self.micro, k.t(), d.e, self.keys, self.k.as_mut_ptr());
+            pack_b(self.micro, v, self.keys, d.ev, self.v.as_mut_ptr());
         }
     }
 
@@ -255,32 +249,21 @@ impl<T: Math> Forward<T> {
         lse: &mut [T],
     ) {
         let (b, h, i0, m) = at;
-        let strips = m.div_ceil(MR);
-        if d.e > 0 {
-            for (s, dst) in self.q.chunks_exact_mut(MR * d.e).take(strips).enumerate() {
-                // SAFETY: rows s*MR.. of the block exist up to m.
-                unsafe { mat::pack(dst, q.at(s * MR, 0), MR.min(m - s * MR), MR, d.e, scale) };
-            }
-        }
         self.max.fill(T::NEG_INFINITY);
         self.sum.fill(T::ZERO);
         self.acc.fill(T::ZERO);
         let keys = mask.keys(i0 + m, d.s).min(self.keys);
         for j0 in (0..keys).step_by(KB) {
             let n = KB.min(keys - j0);
-            dispatch(
-                #[inline(always)]
-                || self.score(strips, j0, n, d.e),
-            );
+            // SAFETY: `q` has `m` rows of `e` values.
+            unsafe { self.score(q, m, scale, j0, n, d.e) };
             // SAFETY: rows i0.. and keys j0.. are inside the mask.
             unsafe { mask.apply(&mut self.scores, KB, b, h, i0, m, j0, n) };
             dispatch(
                 #[inline(always)]
-                || {
-                    self.soften(m, n, d.ev);
-                    self.mix(m, j0, n, d.ev);
-                },
+                || self.soften(m, n, d.ev),
             );
+            self.mix(m, j0, n, d.ev);
         }
         for i in 0..m {
             // SAFETY: row i of the output block.
@@ -294,15 +277,33 @@ impl<T: Math> Forward<T> {
         }
     }
 
-    /// Scores of the block's queries with keys j0..j0+n.
-    #[inline(always)]
-    fn score(&mut self, strips: usize, j0: usize, n: usize, e: usize) {
-        for p in 0..n.div_ceil(NR) {
-            let panel = &self.k[(j0 / NR + p) * NR * e..][..NR * e];
-            for s in 0..strips {
-                let t = mat::tile(&self.q[s * MR * e..][..MR * e], panel);
-                for i in 0..MR {
-                    self.scores[(s * MR + i) * KB + p * NR..][..NR].copy_from_slice(&t[i]);
+    /// Scores of the block's queries with keys j0..j0+n (and with those that share a panel with the last of them).
+    ///
+    /// # Safety
+    /// `q` has `m` rows of `e` values.
+    unsafe fn score(&mut self, q: Mat<T>, m: usize, scale: T, j0: usize, n: usize, e: usize) {
+        let (mr, nr, lanes) = (self.micro.mr(), self.micro.nr(), self.micro.lanes);
+        for j in (0..n).step_by(nr) {
+            let width = nr.min(self.keys - (j0 + j));
+            let vecs = width.div_ceil(lanes);
+            for i in (0..m).step_by(mr) {
+                // SAFETY: rows of `q` by the contract; panel and tile lie in their buffers, since blocks are whole
+                // numbers of panels.
+                unsafe {
+                    (self.micro.rows[mr.min(m - i) - 1][vecs - 1])(&GemmArgs {
+                        k: e,
+                        a: q.at(i, 0).ptr,
+                        a_rs: q.rs,
+                        a_ks: q.cs,
+                        b: self.k.as_ptr().add((j0 + j) * e),
+                        b_ks: 0,
+                        c: self.scores.as_mut_ptr().add(i * KB + j),
+                        ldc: KB,
+                        alpha: scale,
+                        add: Add::Nothing,
+                        bias: std::ptr::null(),
+                        last: width - (vecs - 1) * lanes,
+                    });
                 }
             }
         }
@@ -318,8 +319,8 @@ impl<T: Math> Forward<T> {
             // NaN scores: the comparison is false and exp carries the NaN on.
             let new = if new > old { new } else { old };
             let shift = if new == T::NEG_INFINITY { T::ZERO } else { new };
-            let mut lanes = [T::ZERO; NR];
-            for c in row.chunks_mut(NR) {
+            let mut lanes = [T::ZERO; 16];
+            for c in row.chunks_mut(16) {
                 for (v, l) in c.iter_mut().zip(&mut lanes) {
                     *v = (*v - shift).exp_low();
                     *l += *v;
@@ -344,25 +345,28 @@ impl<T: Math> Forward<T> {
     }
 
     /// Adds the block's probabilities times its values.
-    #[inline(always)]
     fn mix(&mut self, m: usize, j0: usize, n: usize, ev: usize) {
-        for s in 0..m.div_ceil(MR) {
-            let rows = MR.min(m - s * MR);
-            let p = &mut self.p[..MR * n];
-            for i in 0..MR {
-                let src = &self.scores[(s * MR + i) * KB..][..n];
-                for (j, v) in src.iter().enumerate() {
-                    p[j * MR + i] = if i < rows { *v } else { T::ZERO };
-                }
-            }
-            for c in 0..ev.div_ceil(NR) {
-                let panel = &self.v[(c * self.keys + j0) * NR..][..n * NR];
-                let t = mat::tile(p, panel);
-                let w = NR.min(ev - c * NR);
-                for i in 0..rows {
-                    for (a, v) in self.acc[(s * MR + i) * ev + c * NR..][..w].iter_mut().zip(&t[i]) {
-                        *a += *v;
-                    }
+        let (mr, nr, lanes) = (self.micro.mr(), self.micro.nr(), self.micro.lanes);
+        for c in (0..ev).step_by(nr) {
+            let width = nr.min(ev - c);
+            let vecs = width.div_ceil(lanes);
+            for i in (0..m).step_by(mr) {
+                // SAFETY: `m` rows of `n` probabilities, the panel's steps j0.., and the tile lie in their buffers.
+                unsafe {
+                    (self.micro.rows[mr.min(m - i) - 1][vecs - 1])(&GemmArgs {
+                        k: n,
+                        a: self.scores.as_ptr().add(i * KB),
+                        a_rs: KB as isize,
+                        a_ks: 1,
+                        b: self.v.as_ptr().add(c * self.keys + j0 * vecs * lanes),
+                        b_ks: 0,
+                        c: self.acc.as_mut_ptr().add(i * ev + c),
+                        ldc: ev,
+                        alpha: T::ONE,
+                        add: Add::Dst,
+                        bias: std::ptr::null(),
+                        last: width - (vecs - 1) * lanes,
+                    });
                 }
             }
         }
@@ -397,11 +401,11 @@ pub fn attention_backward<T: Math>(
     }
     let scale = T::from_f64(scale);
     let group = d.h / d.hk;
-    parallel::for_chunks(d.b * d.hk, &|t| {
+    let failed = parking(d.b * d.hk, 1, |t| {
         let (b, kh) = (t / d.hk, t % d.hk);
         let z = |n: usize| vec![T::ZERO; n];
         let (mut gq, mut gk, mut gv) = (z(group * d.l * d.e), z(KBB * d.e), z(KBB * d.ev));
-        let (mut p, mut dp, mut s) = (z(QBB * KBB), z(QBB * KBB), Scratch::default());
+        let (mut p, mut dp) = (z(QBB * KBB), z(QBB * KBB));
         let mut delta = z(group * d.l);
         for r in 0..group * d.l {
             let (h, i) = (kh * group + r / d.l, r % d.l);
@@ -429,9 +433,9 @@ pub fn attention_backward<T: Math>(
                     unsafe {
                         let (qm, km) = (hq.mat(b, h, i0), hk.mat(b, kh, j0));
                         let (vm, gm) = (hv.mat(b, kh, j0), hg.mat(b, h, i0));
-                        mat::gemm(&mut s, m, n, d.e, scale, qm, km.t(), false, p.as_mut_ptr(), KBB);
+                        mat::gemm(m, n, d.e, scale, qm, km.t(), false, p.as_mut_ptr(), KBB)?;
                         mask.apply(&mut p, KBB, b, h, i0, m, j0, n);
-                        mat::gemm(&mut s, m, n, d.ev, T::ONE, gm, vm.t(), false, dp.as_mut_ptr(), KBB);
+                        mat::gemm(m, n, d.ev, T::ONE, gm, vm.t(), false, dp.as_mut_ptr(), KBB)?;
                         dispatch(
                             #[inline(always)]
                             || {
@@ -446,10 +450,10 @@ pub fn attention_backward<T: Math>(
                             },
                         );
                         let (pm, dpm) = (mat::rows(&p, KBB), mat::rows(&dp, KBB));
-                        mat::gemm(&mut s, n, d.ev, m, T::ONE, pm.t(), gm, true, gv.as_mut_ptr(), d.ev);
-                        mat::gemm(&mut s, n, d.e, m, T::ONE, dpm.t(), qm, true, gk.as_mut_ptr(), d.e);
+                        mat::gemm(n, d.ev, m, T::ONE, pm.t(), gm, true, gv.as_mut_ptr(), d.ev)?;
+                        mat::gemm(n, d.e, m, T::ONE, dpm.t(), qm, true, gk.as_mut_ptr(), d.e)?;
                         let gq = gq.as_mut_ptr().add((gi * d.l + i0) * d.e);
-                        mat::gemm(&mut s, m, d.e, n, T::ONE, dpm, km, true, gq, d.e);
+                        mat::gemm(m, d.e, n, T::ONE, dpm, km, true, gq, d.e)?;
                     }
                 }
             }
@@ -469,8 +473,9 @@ pub fn attention_backward<T: Math>(
                     .copy_from_slice(&gq[r * d.e..][..d.e]);
             }
         }
+        Ok(())
     });
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

@@ -1,35 +1,13 @@
-//! A serial matrix product on strided operands for the blocks inside attention and RNN kernels: packed panels and a
-//! register tile that LLVM vectorises. Each element of C is summed over k in order, so results never depend on how
-//! the caller cuts m and n.
+//! Serial products of the blocks inside attention and RNN kernels. Each element of C is summed over k in order, so
+//! results never depend on how the caller cuts m and n.
 
+use crate::gemm::{Gemm, Problem, one};
+use rustnn_base::Result;
 use rustnn_base::dtype::Real;
-use rustnn_simd::dispatch;
+use rustnn_simd::arch::Add;
+use rustnn_simd::isa;
 
-/// A matrix by address, row stride and column stride (elements).
-#[derive(Clone, Copy)]
-pub struct Mat<T> {
-    pub ptr: *const T,
-    pub rs: isize,
-    pub cs: isize,
-}
-
-impl<T> Mat<T> {
-    /// The matrix that starts `r` rows and `c` columns further.
-    ///
-    /// # Safety
-    /// That element lies in the same allocation.
-    #[inline(always)]
-    #[must_use]
-    pub unsafe fn at(self, r: usize, c: usize) -> Self {
-        // SAFETY: by this function's contract.
-        Mat { ptr: unsafe { self.ptr.offset(r as isize * self.rs + c as isize * self.cs) }, ..self }
-    }
-    /// Rows and columns exchanged.
-    #[must_use]
-    pub fn t(self) -> Self {
-        Mat { ptr: self.ptr, rs: self.cs, cs: self.rs }
-    }
-}
+pub use crate::gemm::View as Mat;
 
 /// A row-major slice as a matrix of `cols` columns.
 #[must_use]
@@ -40,21 +18,12 @@ pub fn rows<T>(x: &[T], cols: usize) -> Mat<T> {
 /// Rows and columns of the register tile.
 pub const MR: usize = 6;
 pub const NR: usize = 16;
-const KC: usize = 256;
 
-/// Scratch for packed panels, reused over calls.
-#[derive(Default)]
-pub struct Scratch<T> {
-    a: Vec<T>,
-    b: Vec<T>,
-}
-
-/// `C[m, n] (row stride ldc) = alpha * A[m, k] B[k, n] + (add ? C : 0)`.
+/// `C[m, n] (row stride ldc) = alpha * A[m, k] B[k, n] + (add ? C : 0)` on the calling thread.
 ///
 /// # Safety
 /// `a`, `b` and `c` reach only valid elements for these sizes; `c` overlaps neither and nobody else uses it meanwhile.
-pub unsafe fn gemm<T: Real>(
-    s: &mut Scratch<T>,
+pub unsafe fn gemm<T: Gemm>(
     m: usize,
     n: usize,
     k: usize,
@@ -64,56 +33,11 @@ pub unsafe fn gemm<T: Real>(
     add: bool,
     c: *mut T,
     ldc: usize,
-) {
-    if m == 0 || n == 0 {
-        return;
-    }
-    if k == 0 {
-        if !add {
-            for i in 0..m {
-                // SAFETY: rows of `c` by the contract.
-                unsafe { std::slice::from_raw_parts_mut(c.add(i * ldc), n) }.fill(T::ZERO);
-            }
-        }
-        return;
-    }
-    let panels_a = m.div_ceil(MR);
-    s.a.clear();
-    s.a.resize(panels_a * MR * KC.min(k), T::ZERO);
-    s.b.clear();
-    s.b.resize(NR * KC.min(k), T::ZERO);
-    let mut k0 = 0;
-    while k0 < k {
-        let kc = KC.min(k - k0);
-        let add = add || k0 > 0;
-        for p in 0..panels_a {
-            let rows = MR.min(m - p * MR);
-            let dst = &mut s.a[p * MR * kc..][..MR * kc];
-            // SAFETY: rows p*MR.. and columns k0.. lie inside `a`.
-            unsafe { pack(dst, a.at(p * MR, k0), rows, MR, kc, alpha) };
-        }
-        for j0 in (0..n).step_by(NR) {
-            let cols = NR.min(n - j0);
-            // SAFETY: as above for `b`, seen transposed.
-            unsafe { pack(&mut s.b[..NR * kc], b.at(k0, j0).t(), cols, NR, kc, T::ONE) };
-            for p in 0..panels_a {
-                let rows = MR.min(m - p * MR);
-                let (pa, pb) = (&s.a[p * MR * kc..][..MR * kc], &s.b[..NR * kc]);
-                let t = dispatch(
-                    #[inline(always)]
-                    || tile(pa, pb),
-                );
-                for i in 0..rows {
-                    // SAFETY: row p*MR + i < m and columns j0..j0+cols <= n of `c`.
-                    let dst = unsafe { std::slice::from_raw_parts_mut(c.add((p * MR + i) * ldc + j0), cols) };
-                    for (d, &v) in dst.iter_mut().zip(&t[i]) {
-                        *d = if add { *d + v } else { v };
-                    }
-                }
-            }
-        }
-        k0 += kc;
-    }
+) -> Result<()> {
+    let add = if add { Add::Dst } else { Add::Nothing };
+    let p = Problem { m, n, k, a, b, c, ldc, alpha, add, bias: std::ptr::null() };
+    // SAFETY: by this function's contract.
+    unsafe { one(&p, isa(), true) }
 }
 
 /// Packs `rows` rows of `a` into a `[k][w]` panel, filled up with zeros.
@@ -180,7 +104,7 @@ mod tests {
                     let am = if ta { rows(&a, m).t() } else { rows(&a, k) };
                     // SAFETY: sizes as allocated.
                     unsafe {
-                        gemm(&mut Scratch::default(), m, n, k, 0.5, am, rows(&b, n), add, c.as_mut_ptr(), n);
+                        gemm(m, n, k, 0.5, am, rows(&b, n), add, c.as_mut_ptr(), n).unwrap();
                     }
                     near(&c, &want, 1e-12);
                 }

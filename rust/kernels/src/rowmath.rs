@@ -1,11 +1,12 @@
 //! What the row kernels (softmax, norms, losses, attention, RNN cells) share: sums and maxima in a fixed order of
 //! lanes, so that bits depend neither on the ISA nor on threads, and the functions they need of an arithmetic type.
 
+use crate::gemm::Gemm;
 use crate::math::{double, single};
 use rustnn_base::{Float, dtype::Real};
 
 /// Transcendental functions that vectorise inside a `dispatch`ed loop.
-pub trait Math: Real + Float<Acc = Self> {
+pub trait Math: Gemm + Float<Acc = Self> {
     fn exp(self) -> Self;
     /// Natural logarithm (scalar; for one value per row).
     fn ln(self) -> Self;

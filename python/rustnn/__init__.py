@@ -25,6 +25,8 @@ _storage.attach()
 _foreach.install(globals())
 
 from rustnn import random  # noqa: E402  (needs the native names above)
+from rustnn._aliases import *  # noqa: E402, F403
+from rustnn._aliases import __all__ as _alias_names  # noqa: E402
 from rustnn._functions import *  # noqa: E402, F403
 from rustnn._functions import __all__ as _function_names  # noqa: E402
 from rustnn._tensor_str import get_printoptions, printoptions, set_printoptions  # noqa: E402
@@ -117,6 +119,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "Size",
     *(_name for _name in dir(_C) if not _name.startswith("_")),
+    *_alias_names,
     *_function_names,
     "autograd",  # noqa: F405  (loaded at first use)
     "enable_grad",

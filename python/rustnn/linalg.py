@@ -11,8 +11,7 @@ __all__ = sorted(name for name in dir(_native) if not name.startswith("_"))
 globals().update({name: getattr(_native, name) for name in __all__})
 
 
-class LinAlgError(RuntimeError):
-    """A matrix has no decomposition or inverse of the kind asked for."""
+LinAlgError: type[RuntimeError] = _C._LinAlgError
 
 
 def __getattr__(name: str) -> Any:

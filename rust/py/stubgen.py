@@ -285,7 +285,9 @@ def text() -> str:
     for name in sorted(n for n in dir(_C) if isinstance(getattr(_C, n), type) and n != "Tensor"):
         cls = getattr(_C, name)
         lines += [] if cls.__flags__ & _CAN_BE_A_BASE else ["@final"]
-        lines += [f"class {name}:", *constructor(cls), *members(cls, set()), ""]
+        base = f"({cls.__base__.__name__})" if issubclass(cls, Exception) else ""
+        inside = [] if base else [*constructor(cls), *members(cls, set())]
+        lines += [f"class {name}{base}:", *(inside or ["    ..."]), ""]
     lines += ["class Tensor:", *constructor(_C.Tensor), *members(_C.Tensor, methods)]
     lines += functions(rows, {"method"}, "    ") + [""]
     lines += functions(rows, {"torch", "private"})

@@ -344,7 +344,10 @@ def to_torch(value: Any, requires_grad: bool = False) -> Any:
             made = torch.from_numpy(np.array(plain.to(_C.float32).numpy())).to(torch.bfloat16)
         else:
             array = plain.numpy()
-            made = torch.from_numpy(np.array(array, order="K")) if array.ndim else torch.tensor(array)
+            if array.size == 0:  # whose strides PyTorch takes for zeros
+                made = torch.empty(array.shape, dtype=getattr(torch, name))
+            else:
+                made = torch.from_numpy(np.array(array, order="K")) if array.ndim else torch.tensor(array)
         return made.requires_grad_() if requires_grad and made.is_floating_point() else made
     if isinstance(value, dict):
         return {k: to_torch(v, requires_grad) for k, v in value.items()}

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from ops.references_linalg import *  # noqa: F403
 
 Array = np.ndarray[Any, Any]
 

@@ -193,6 +193,7 @@ SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 1e-300, -1e30
 ALONG_A_DIM = {
     "cumsum", "cumprod", "logcumsumexp", "tril", "triu", "argsort", "sort", "softmax", "log_softmax", "softmin",
     "batch_norm", "instance_norm", "local_response_norm", "layer_norm", "group_norm", "rms_norm", "normalize",
+    "renorm", "cholesky_inverse",
 }  # fmt: skip
 # At NaN and infinities these follow PyTorch, which differs from NumPy (sign(nan) is 0, casts are unspecified).
 AS_PYTORCH = {"sign", "sgn", "div", "divide", "threshold", "int", "short", "char", "byte", "long"}

@@ -17,10 +17,14 @@ Tensor = Any
 class _Saved:
     """A tensor kept for backward, with the version it had, so that a change in place is noticed."""
 
-    __slots__ = ("hooks", "node_name", "output", "packed", "tensor", "version")
+    __slots__ = ("hooks", "node", "node_name", "output", "packed", "place", "tensor", "version")
 
-    def __init__(self, tensor: Tensor, node_name: str, output: Tensor | None, hooks: Any) -> None:
+    def __init__(
+        self, tensor: Tensor, node_name: str, output: Tensor | None, hooks: Any, node: Any, place: int
+    ) -> None:
         self.node_name = node_name
+        # Which output of which node it is, should the tensor object be gone when it is asked for.
+        self.node, self.place = node, place
         # An output is kept without its graph: with it, output and node would own one another for ever.
         self.output = None if output is None else weakref.ref(output)
         self.tensor = tensor if output is None else output.detach()
@@ -47,12 +51,8 @@ class _Saved:
         alive = self.output()
         if alive is not None:
             return alive
-        if _C._is_grad_enabled():
-            raise RuntimeError(
-                f"{self.node_name} saved its own output, and that tensor is gone: to differentiate twice keep the "
-                "output in a variable until then, or save what it was computed from."
-            )
-        return tensor
+        again = None if self.node is None else _C._output_again(self.node, tensor, self.place)
+        return tensor if again is None else again
 
 
 class FunctionCtx:
@@ -67,6 +67,7 @@ class FunctionCtx:
         self._non_differentiable: tuple[Any, ...] = ()
         self._materialize = True
         self._output_info: list[tuple[Any, ...] | None] = []
+        self._node: Any = None
         self.needs_input_grad: tuple[bool, ...] = ()
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
@@ -262,7 +263,10 @@ def _save(ctx: FunctionCtx, name: str, raw_outputs: list[Any], outputs: list[Any
             saved.append(None)
             continue
         place = _position(tensor, raw_outputs)
-        saved.append(_Saved(tensor, name, None if place is None else outputs[place], hooks))
+        output = None if place is None else outputs[place]
+        among = [t for t in outputs if isinstance(t, _C.Tensor)]
+        number = -1 if output is None else _position(output, among)
+        saved.append(_Saved(tensor, name, output, hooks, ctx._node, -1 if number is None else number))
     ctx._saved = saved
     ctx._to_save = ()
     # Kept no longer: they would tie output and node into a cycle.

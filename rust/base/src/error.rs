@@ -15,6 +15,9 @@ pub enum Error {
     /// `RuntimeError`: shapes that do not fit, graph misuse, anything PyTorch reports that way.
     #[error("{0}")]
     Runtime(String),
+    /// `linalg.LinAlgError`, a `RuntimeError`: a matrix without the inverse or factorisation asked for.
+    #[error("{0}")]
+    LinAlg(String),
     /// `TypeError`: an argument of the wrong kind.
     #[error("{0}")]
     Type(String),
@@ -54,6 +57,7 @@ impl Error {
     fn map(self, f: impl FnOnce(String) -> String) -> Self {
         match self {
             Error::Runtime(m) => Error::Runtime(f(m)),
+            Error::LinAlg(m) => Error::LinAlg(f(m)),
             Error::Type(m) => Error::Type(f(m)),
             Error::Value(m) => Error::Value(f(m)),
             Error::Index(m) => Error::Index(f(m)),
@@ -66,6 +70,9 @@ impl Error {
 /// `runtime_error!("fmt", ..)` builds [`Error::Runtime`]; its siblings the other kinds.
 #[macro_export]
 macro_rules! runtime_error { ($($t:tt)*) => { $crate::Error::Runtime(format!($($t)*)) } }
+/// Builds [`Error::LinAlg`].
+#[macro_export]
+macro_rules! linalg_error { ($($t:tt)*) => { $crate::Error::LinAlg(format!($($t)*)) } }
 /// Builds [`Error::Type`].
 #[macro_export]
 macro_rules! type_error { ($($t:tt)*) => { $crate::Error::Type(format!($($t)*)) } }

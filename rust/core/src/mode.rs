@@ -1,7 +1,8 @@
 //! Thread-local switches (grad mode, inference mode, anomaly mode) and the process-wide default dtype.
 
-use rustnn_base::DType;
+use rustnn_base::{DType, Result};
 use std::cell::Cell;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 thread_local! {
@@ -80,4 +81,16 @@ pub fn default_dtype() -> DType {
 /// Sets the dtype of new float tensors (the caller has checked that it is a float).
 pub fn set_default_dtype(d: DType) {
     DEFAULT.store(d as u8, Ordering::Relaxed);
+}
+
+static WARNER: OnceLock<fn(&str) -> Result<()>> = OnceLock::new();
+
+/// Says how the host language shows warnings; the first call counts.
+pub fn set_warner(f: fn(&str) -> Result<()>) {
+    let _ = WARNER.set(f);
+}
+
+/// Shows a warning; an error where the host language turns warnings into errors.
+pub fn warn(message: &str) -> Result<()> {
+    WARNER.get().map_or(Ok(()), |f| f(message))
 }

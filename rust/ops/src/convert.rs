@@ -2,7 +2,7 @@
 
 use crate::args::{Args, IntoRet, Ret};
 use crate::basic::to_dtype;
-use crate::registry::{DIRECT, INPLACE, INPLACE_ONLY, METHOD, OpDef, op};
+use crate::registry::{DIRECT, INPLACE, INPLACE_ONLY, METHOD, OpDef, TORCH, op};
 use crate::shape::view::in_format;
 use rustnn_core::base::layout::broadcast_shapes;
 use rustnn_core::base::runtime_error;
@@ -136,11 +136,11 @@ pub(crate) fn ops() -> Vec<OpDef> {
             copied(a.tensor(0)?, a.tensor(1)?).ret()
         })
         .doc("Writes the elements of `src` (broadcast, cast) into the tensor."),
-        op("fill(Tensor input, Scalar value)", METHOD | INPLACE | INPLACE_ONLY | DIRECT, |a| {
+        op("fill(Tensor input, Scalar value)", METHOD | TORCH | INPLACE | INPLACE_ONLY | DIRECT, |a| {
             filled(a.tensor(0)?, a.scalar(1)?).ret()
         })
         .doc("Sets every element to `value`."),
-        op("fill(Tensor input, Tensor value)", METHOD | INPLACE | INPLACE_ONLY, |a| {
+        op("fill(Tensor input, Tensor value)", METHOD | TORCH | INPLACE | INPLACE_ONLY, |a| {
             let v = a.tensor(1)?;
             if v.ndim() != 0 {
                 return Err(runtime_error!(
@@ -150,7 +150,7 @@ pub(crate) fn ops() -> Vec<OpDef> {
             }
             copied(a.tensor(0)?, v).ret()
         }),
-        op("zero(Tensor input)", METHOD | INPLACE | INPLACE_ONLY | DIRECT, |a| {
+        op("zero(Tensor input)", METHOD | TORCH | INPLACE | INPLACE_ONLY | DIRECT, |a| {
             filled(a.tensor(0)?, Scalar::Int(0)).ret()
         })
         .doc("Sets every element to zero."),

@@ -4,19 +4,27 @@ use crate::convert::expect_tensor;
 use crate::error::{OrRaise, carry};
 use crate::node::to_tuple;
 use crate::tensor::{PyTensor, tensor_of, wrap};
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyUserWarning};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use rustnn_autograd::{Options, backward};
-use rustnn_core::graph::{self, Backward, Ctx, SavedHooks};
+use rustnn_core::graph::{self, Backward, Ctx, Node, SavedHooks};
 use rustnn_core::meta::Hook;
 use rustnn_core::{Edge, Error, Grads, Result, Tensor, mode};
 use smallvec::SmallVec;
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 fn interrupt() -> Result<()> {
     Python::attach(|py| py.check_signals()).map_err(carry)
+}
+
+fn warn(message: &str) -> Result<()> {
+    Python::attach(|py| {
+        let text = std::ffi::CString::new(message.replace('\0', " ")).map_err(PyRuntimeError::new_err)?;
+        PyErr::warn(py, &py.get_type::<PyUserWarning>(), &text, 1)
+    })
+    .map_err(carry)
 }
 
 /// Where the innermost Python frame is, as a traceback entry.
@@ -272,10 +280,32 @@ pub fn _attach_function<'py>(
         let work = PyBackward { f: backward, outputs: linked.len(), inputs: ins.len(), name: leaked };
         let node = graph::link_edges(leaked, &linked, next, Arc::new(work));
         if let Some(c) = ctx {
+            c.setattr(py, "_node", Py::new(py, PyNodeRef(Arc::downgrade(&node)))?)?;
             let _ = node.host.set(Box::new(c));
         }
     }
     PyTuple::new(py, results)
+}
+
+/// What a Function's context knows of its node, which owns the context.
+#[pyclass(frozen)]
+pub struct PyNodeRef(Weak<Node>);
+
+/// A Function's output number `index`, which it saved without its graph, as part of the graph again; `None` if the
+/// graph is gone.
+#[pyfunction]
+pub fn _output_again(
+    py: Python<'_>,
+    node: &PyNodeRef,
+    saved: &PyTensor,
+    index: usize,
+) -> PyResult<Option<Py<PyTensor>>> {
+    let Some(node) = node.0.upgrade() else { return Ok(None) };
+    let t = saved.get().detach();
+    if mode::grad_enabled() && t.dtype().is_float() && index < node.outs().len() {
+        t.meta_or_new().set_edge(Some(Edge { node, index }));
+    }
+    wrap(py, t).map(Some)
 }
 
 struct PySavedHooks {
@@ -314,7 +344,9 @@ pub fn _pop_saved_tensors_hooks() {
 
 pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
     rustnn_autograd::set_interrupt_check(interrupt);
+    mode::set_warner(warn);
     m.add_class::<crate::node::PyNode>()?;
+    m.add_class::<PyNodeRef>()?;
     let _ = PyList::empty(m.py());
     for f in [
         wrap_pyfunction!(_run_backward, m)?,
@@ -325,6 +357,7 @@ pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(_set_anomaly, m)?,
         wrap_pyfunction!(_is_anomaly, m)?,
         wrap_pyfunction!(_attach_function, m)?,
+        wrap_pyfunction!(_output_again, m)?,
         wrap_pyfunction!(_push_saved_tensors_hooks, m)?,
         wrap_pyfunction!(_pop_saved_tensors_hooks, m)?,
     ] {

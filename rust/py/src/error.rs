@@ -6,10 +6,18 @@ use pyo3::exceptions::{
 use pyo3::prelude::*;
 use rustnn_core::Error;
 
+pyo3::create_exception!(
+    rustnn.linalg,
+    LinAlgError,
+    PyRuntimeError,
+    "A matrix has no inverse or factorisation of the kind asked for."
+);
+
 /// Turns an engine error into a Python exception.
 pub fn raise(e: Error) -> PyErr {
     match e {
         Error::Runtime(m) => PyRuntimeError::new_err(m),
+        Error::LinAlg(m) => LinAlgError::new_err(m),
         Error::Type(m) => PyTypeError::new_err(m),
         Error::Value(m) => PyValueError::new_err(m),
         Error::Index(m) => PyIndexError::new_err(m),

@@ -54,6 +54,7 @@ fn can_cast(from_: &Bound<'_, dtype::PyDType>, to: &Bound<'_, dtype::PyDType>) -
 #[pymodule]
 fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    m.add("_LinAlgError", m.py().get_type::<error::LinAlgError>())?;
     m.add_class::<tensor::PyTensor>()?;
     dtype::install(m)?;
     generator::install(m)?;

@@ -92,6 +92,9 @@ binary_table! {
     Heaviside => |a, b| pick(a == R::ZERO, b, pick(a.is_nan(), a, pick(a > R::ZERO, R::ONE, R::ZERO)));
     /// a · 2^b
     Ldexp => |a, b| a * b.exp2();
+    /// The regularised incomplete gamma functions of parameter a at b.
+    Igamma => |a, b| R::of(special::igamma(a.to_f64(), b.to_f64()));
+    Igammac => |a, b| R::of(special::igammac(a.to_f64(), b.to_f64()));
     /// Hurwitz' zeta function of exponent a at b.
     Zeta => |a, b| R::of(special::zeta(a.to_f64(), b.to_f64()));
 }

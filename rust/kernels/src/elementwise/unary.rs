@@ -68,6 +68,8 @@ unary_table! {
     Erf => |x| x.erf();
     Erfc => |x| x.erfc();
     Erfinv => |x| x.erfinv();
+    /// e^(x²)·erfc(x)
+    Erfcx => |x| x.by_f64(special::erfcx);
     /// The normal distribution function.
     Ndtr => |x| x.phi();
     Ndtri => |x| x.by_f64(special::ndtri);
@@ -149,7 +151,7 @@ unary_table! {
 #[must_use]
 pub fn is_supported_for_int(op: Unary) -> bool {
     use Unary::*;
-    matches!(op, Neg | Abs | Sign | Square | Cube | Relu | Floor | Ceil | Trunc | Round)
+    matches!(op, Neg | Abs | Sign | Square | Cube | Relu | Floor | Ceil | Trunc | Round | Clamp(..) | Threshold(..))
 }
 
 fn integer(op: Unary, dst: &Raw, src: &Raw) -> Result<()> {
@@ -160,6 +162,11 @@ fn integer(op: Unary, dst: &Raw, src: &Raw) -> Result<()> {
         Unary::Square => each::<i64, i64>(dst, src, |x| x.wrapping_mul(x)),
         Unary::Cube => each::<i64, i64>(dst, src, |x| x.wrapping_mul(x).wrapping_mul(x)),
         Unary::Relu => each::<i64, i64>(dst, src, |x| if x < 0 { 0 } else { x }),
+        // Parameters lose what is behind their point, as integers do.
+        Unary::Clamp(lo, hi) => each::<i64, i64>(dst, src, move |x| x.max(lo as i64).min(hi as i64)),
+        Unary::Threshold(limit, value) => {
+            each::<i64, i64>(dst, src, move |x| if x <= limit as i64 { value as i64 } else { x })
+        }
         Unary::Floor | Unary::Ceil | Unary::Trunc | Unary::Round => crate::copy::copy(dst, src),
         _ => Err(not_implemented!("{op:?} is not implemented for '{}'", dst.dtype().torch_name())),
     }

@@ -172,6 +172,9 @@ pub fn matmul(a: Raw, b: Raw, c: Raw, ep: &Epilogue) -> Result<()> {
         DType::I16 => integer::<i16>(a, b, c, ep),
         DType::I8 => integer::<i8>(a, b, c, ep),
         DType::U8 => integer::<u8>(a, b, c, ep),
+        // Sums of nothing are false, and there may be none.
+        DType::Bool if c.numel() == 0 => Ok(()),
+        DType::Bool if a.numel() == 0 && ep.bias.is_none() && ep.beta == 0.0 => crate::copy::fill(&c, false.into()),
         DType::Bool => Err(not_implemented!("matrix products are not implemented for 'Bool'")),
     }
 }

@@ -325,7 +325,7 @@ pub fn sigmoid(x: f64) -> f64 {
 
 /// e^(a²)·erfc(a) for 0 ≤ a ≤ 28; error 2^-55.
 #[inline(always)]
-fn erfcx(a: f64) -> f64 {
+pub(super) fn erfcx(a: f64) -> f64 {
     let t = 1.0 / (a + 2.0);
     let u = (a - 2.0) * t;
     t * horner!(f64, u; 1.021582705242023, -0.6871606844138107, 0.2794720925560472, -0.03644223150686055,

@@ -5,7 +5,7 @@ use crate::args::IntoRet;
 use crate::linalg::glue::{permute, reshape};
 use crate::registry::{NN, OpDef, TORCH, op};
 use rustnn_core::base::runtime_error;
-use rustnn_core::{Dims, Result, Tensor, attach, grads};
+use rustnn_core::{DType, Dims, Result, Tensor, attach, grads};
 use rustnn_kernels::resample::{self, Blocks};
 
 fn two(name: &str, v: &[i64], least: i64) -> Result<[usize; 2]> {
@@ -54,7 +54,12 @@ pub fn unfold(x: &Tensor, k: &[i64], d: &[i64], p: &[i64], s: &[i64]) -> Result<
     }
     let (x, added) = batched(x, 2)?;
     let b = blocks([x.shape()[2], x.shape()[3]], k, d, p, s, "input")?;
-    unbatched(columns(&x, b)?, added)
+    unbatched(through_float(&x, |x| columns(x, b))?, added)
+}
+
+/// Bools are moved (and summed: any of them) as floats.
+fn through_float(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    if x.dtype() == DType::Bool { f(&x.copied_as(DType::F32)?)?.copied_as(DType::Bool) } else { f(x) }
 }
 
 fn columns(x: &Tensor, b: Blocks) -> Result<Tensor> {
@@ -107,7 +112,7 @@ pub fn fold(x: &Tensor, size: &[i64], k: &[i64], d: &[i64], p: &[i64], s: &[i64]
             b.count[1]
         ));
     }
-    unbatched(image(&x, b, rows / kk)?, added)
+    unbatched(through_float(&x, |x| image(x, b, rows / kk))?, added)
 }
 
 /// Channels `C * r * r` become pixels: `[.., C * r * r, H, W]` to `[.., C, H * r, W * r]`.

@@ -1,6 +1,9 @@
 //! Tensors from nothing: constants, ranges, grids of numbers, and their `like` and `new` forms.
 
 mod range;
+mod window;
+
+pub(crate) use range::linspace;
 
 use crate::args::{Arg, Args, Ret};
 use crate::registry::{METHOD, OUT, OpDef, TORCH, op};
@@ -64,6 +67,7 @@ fn value(a: &Args, i: usize) -> Result<Scalar> {
 
 pub(crate) fn ops() -> Vec<OpDef> {
     let mut v = range::ops();
+    v.extend(window::ops());
     macro_rules! constant {
         ($name:literal, $value:expr, $doc:literal, $oracle:literal) => {
             v.push(

@@ -2,11 +2,12 @@
 
 use super::{arith, long_for};
 use crate::args::IntoRet;
+use crate::compose;
 use crate::registry::{INPLACE, METHOD, OUT, OpDef, TORCH, op};
 use crate::shape::{expand, part, unpart, view};
 use rustnn_core::base::layout::{broadcast_shapes, wrap_dim};
 use rustnn_core::base::{not_implemented, runtime_error};
-use rustnn_core::{DType, Dims, Layout, Result, Scalar, Tensor, attach, grads, needs_grad, save, save_output};
+use rustnn_core::{DType, Dims, Layout, Result, Scalar, Tensor, attach, grads, mode, needs_grad, save, save_output};
 use rustnn_kernels::copy;
 use rustnn_kernels::index::{self as kernel, Reduce};
 
@@ -198,17 +199,22 @@ pub fn scatter_reduce(
     if !needs_grad(&[x, src]) {
         return Ok(out);
     }
-    let (sx, ss, so) = (save(&start.detach()), save(src), save_output(&out));
+    let (sx, ss, so) = (save(x), save(src), save_output(&out));
     let from: Dims = src.shape().into();
     attach("ScatterReduceBackward0", out, &[x, src], move |c, g| {
-        let (start, src, out) = (sx.get(c)?, ss.get(c)?.detach(), so.get(c)?.detach());
+        let (x, src, out) = (sx.get(c)?, ss.get(c)?, so.get(c)?);
+        let start = if include_self {
+            x
+        } else {
+            scatter_value(&x, d as i64, &index, neutral(how, x.dtype()), Reduce::Assign)?
+        };
         let sizes: Dims = index.shape().into();
         let used = part("SliceBackward0", &src, move |l: &Layout| Layout { shape: sizes.clone(), ..l.clone() })?;
         let (own, other) = if how == Reduce::Mul {
-            let by = |t: &Tensor, o: &Tensor| arith::div(o, t);
-            (by(&start, &out)?, by(&used, &gather(&out, d as i64, &index)?)?)
+            factors(&start, &used, &out, d, &index)?
         } else {
-            // Ties share the gradient evenly.
+            // Piecewise linear: no further derivatives. Ties share the gradient evenly.
+            let (start, used, out) = (start.detach(), used.detach(), out.detach());
             let own = arith::equal(&start, &out)?;
             let hit = arith::equal(&used, &gather(&out, d as i64, &index)?)?;
             let count = scatter(&own, d as i64, &index, &hit, Reduce::Add)?;
@@ -221,6 +227,36 @@ pub fn scatter_reduce(
             },
             1 => fit(arith::mul(&gather(g, d as i64, &index)?, &other)?, &from)?])
     })
+}
+
+/// For products `out` of elements of `start` and `used`: what each element's gradient goes by, the product of the
+/// others, also where one or several are zero.
+fn factors(start: &Tensor, used: &Tensor, out: &Tensor, d: usize, index: &Tensor) -> Result<(Tensor, Tensor)> {
+    let dim = d as i64;
+    let (none, gone) = (compose::compare("eq", &start.detach(), 0.0)?, compose::compare("eq", &used.detach(), 0.0)?);
+    if !compose::any(&none)? && !compose::any(&gone)? {
+        return Ok((arith::div(out, start)?, arith::div(&gather(out, dim, index)?, used)?));
+    }
+    if mode::grad_enabled() && needs_grad(&[start, used]) {
+        return Err(not_implemented!(
+            "the second derivative of scatter_reduce('prod') is not implemented where an element is zero"
+        )
+        .hint("torch.where can keep zeros out of the product"));
+    }
+    let (a, b) = (compose::masked_fill(start, &none, 1.0)?, compose::masked_fill(used, &gone, 1.0)?);
+    let product = scatter(&a.detach(), dim, index, &b.detach(), Reduce::Mul)?;
+    let as_number = |m: &Tensor| compose::cast(m, start.dtype());
+    let zeros = scatter(&as_number(&none)?, dim, index, &as_number(&gone)?, Reduce::Add)?;
+    // Without zeros beside it an element sees the product of the others, else zero.
+    let share = |zero: &Tensor, value: &Tensor, product: &Tensor, zeros: &Tensor| -> Result<Tensor> {
+        let others = arith::div(product, value)?;
+        let beside = compose::sub(zeros, &as_number(zero)?)?;
+        compose::masked_fill(&others, &compose::compare("gt", &beside, 0.0)?, 0.0)
+    };
+    Ok((
+        share(&none, &a, &product, &zeros)?,
+        share(&gone, &b, &gather(&product, dim, index)?, &gather(&zeros, dim, index)?)?,
+    ))
 }
 
 /// `gather` with index and input broadcast outside of `dim`; without a dim on the flattened tensor.

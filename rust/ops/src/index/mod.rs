@@ -6,6 +6,7 @@ pub mod gather;
 pub mod get;
 pub mod mask;
 pub mod put;
+pub mod replaced;
 pub mod rows;
 
 pub use get::{IndexItem, get};
@@ -20,6 +21,7 @@ pub(crate) fn ops() -> Vec<OpDef> {
     v.extend(put::ops());
     v.extend(gather::ops());
     v.extend(rows::ops());
+    v.extend(replaced::ops());
     v.extend(mask::ops());
     v.extend(embedding::ops());
     v

@@ -24,7 +24,7 @@ pub(crate) fn wrapped(index: &Tensor, size: usize, dim: usize) -> Result<Tensor>
     Tensor::from_slice(&v, index.shape())
 }
 
-fn vector(index: &Tensor, op: &str) -> Result<Tensor> {
+pub(super) fn vector(index: &Tensor, op: &str) -> Result<Tensor> {
     if index.ndim() > 1 {
         return Err(
             index_error!("{op}(): Index is supposed to be a vector").hint(format!("it has shape {:?}", index.shape()))
@@ -52,7 +52,7 @@ pub fn index_select(x: &Tensor, dim: i64, index: &Tensor) -> Result<Tensor> {
     })
 }
 
-fn check_source(x: &Tensor, d: usize, index: &Tensor, source: &Tensor, op: &str) -> Result<()> {
+pub(super) fn check_source(x: &Tensor, d: usize, index: &Tensor, source: &Tensor, op: &str) -> Result<()> {
     if source.dtype() != x.dtype() {
         return Err(runtime_error!(
             "{op}(): self ({}) and source ({}) must have the same scalar type",

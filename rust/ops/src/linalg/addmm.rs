@@ -1,11 +1,12 @@
 //! Products added to something: `addmm`, `addmv`, `baddbmm`, `addbmm`, `addr`, and `linear`.
 
 use super::glue::{add, expand, mt, mt_of, permute, reshape, scale};
-use super::matmul::{check_bmm, matmul, mismatch, product, same_dtype};
+use super::matmul::{check_bmm, matmul, mismatch, outer, product, same_dtype};
 use crate::args::{Args, IntoRet};
+use crate::pointwise::compare::{logical_and, logical_or};
 use crate::registry::{INPLACE, METHOD, NN, OUT, OpDef, TORCH, op};
 use rustnn_core::base::runtime_error;
-use rustnn_core::{Dims, Result, Tensor, attach, grads, save};
+use rustnn_core::{DType, Dims, Result, Tensor, attach, grads, save};
 use rustnn_kernels::copy;
 use rustnn_kernels::gemm::{self, Epilogue};
 
@@ -113,6 +114,13 @@ pub fn addr(input: &Tensor, x: &Tensor, y: &Tensor, beta: f64, alpha: f64) -> Re
             x.ndim(),
             y.ndim()
         ));
+    }
+    if input.dtype() == DType::Bool && x.dtype() == DType::Bool && y.dtype() == DType::Bool {
+        let shape = [x.numel(), y.numel()];
+        let on = |t: &Tensor, factor: f64| -> Result<Tensor> {
+            logical_and(t, &Tensor::scalar((factor != 0.0).into(), DType::Bool)?)
+        };
+        return logical_or(&on(&expand(input, &shape)?, beta)?, &on(&outer(x, y)?, alpha)?);
     }
     add_product(input, &reshape(x, &[x.numel(), 1])?, &reshape(y, &[1, y.numel()])?, beta, alpha)
 }

@@ -86,52 +86,142 @@ pub(crate) fn cholesky(a: &[f64], n: usize) -> Result<Vec<f64>, usize> {
     Ok(l)
 }
 
-/// Householder QR of an `m x n` matrix: Q `m x cols` and R `cols x n` (signs as LAPACK leaves them).
-pub(crate) fn qr(a: &[f64], m: usize, n: usize, cols: usize) -> (Vec<f64>, Vec<f64>) {
+/// Householder QR of an `m x n` matrix, packed as LAPACK packs it: R on and above the diagonal, below it the vectors
+/// (their leading 1 left out), and the factors tau.
+pub(crate) fn geqrf(a: &[f64], m: usize, n: usize) -> (Vec<f64>, Vec<f64>) {
     let mut r = a.to_vec();
-    let steps = m.min(n);
-    let mut vs: Vec<(Vec<f64>, f64)> = Vec::with_capacity(steps);
-    for k in 0..steps {
+    let mut taus = Vec::with_capacity(m.min(n));
+    for k in 0..m.min(n) {
         let alpha = r[k * n + k];
         let rest: f64 = (k + 1..m).map(|i| r[i * n + k] * r[i * n + k]).sum();
-        let mut v: Vec<f64> = (k..m).map(|i| r[i * n + k]).collect();
         let mut tau = 0.0;
         if rest != 0.0 {
             let beta = -(alpha * alpha + rest).sqrt().copysign(alpha);
             tau = (beta - alpha) / beta;
             let scale = 1.0 / (alpha - beta);
-            v[0] = 1.0;
-            v[1..].iter_mut().for_each(|x| *x *= scale);
-            for j in k..n {
-                let s: f64 = tau * v.iter().enumerate().map(|(i, x)| x * r[(k + i) * n + j]).sum::<f64>();
-                for (i, x) in v.iter().enumerate() {
-                    r[(k + i) * n + j] -= s * x;
+            (k + 1..m).for_each(|i| r[i * n + k] *= scale);
+            r[k * n + k] = beta;
+            for j in k + 1..n {
+                let s: f64 = r[k * n + j] + (k + 1..m).map(|i| r[i * n + k] * r[i * n + j]).sum::<f64>();
+                r[k * n + j] -= s * tau;
+                for i in k + 1..m {
+                    r[i * n + j] -= s * tau * r[i * n + k];
                 }
             }
-        } else {
-            v.iter_mut().for_each(|x| *x = 0.0);
         }
-        vs.push((v, tau));
+        taus.push(tau);
     }
+    (r, taus)
+}
+
+/// Householder QR of an `m x n` matrix: Q `m x cols` and R `cols x n` (signs as LAPACK leaves them).
+pub(crate) fn qr(a: &[f64], m: usize, n: usize, cols: usize) -> (Vec<f64>, Vec<f64>) {
+    let (packed, taus) = geqrf(a, m, n);
     let mut q = vec![0.0; m * cols];
     for i in 0..cols.min(m) {
         q[i * cols + i] = 1.0;
     }
-    for (k, (v, tau)) in vs.iter().enumerate().rev() {
+    for (k, tau) in taus.iter().enumerate().rev() {
+        let v = |i: usize| if i == k { 1.0 } else { packed[i * n + k] };
         for j in 0..cols {
-            let s: f64 = tau * v.iter().enumerate().map(|(i, x)| x * q[(k + i) * cols + j]).sum::<f64>();
-            for (i, x) in v.iter().enumerate() {
-                q[(k + i) * cols + j] -= s * x;
+            let s: f64 = tau * (k..m).map(|i| v(i) * q[i * cols + j]).sum::<f64>();
+            for i in k..m {
+                q[i * cols + j] -= s * v(i);
             }
         }
     }
     let mut upper = vec![0.0; cols * n];
     for i in 0..cols {
         for j in i..n {
-            upper[i * n + j] = r[i * n + j];
+            upper[i * n + j] = packed[i * n + j];
         }
     }
     (q, upper)
+}
+
+/// Solves with the upper or lower triangle of `a` (with ones on its diagonal for `unit`): `b` is `n x m`.
+pub(crate) fn triangular(a: &[f64], n: usize, b: &[f64], m: usize, upper: bool, unit: bool) -> Vec<f64> {
+    let mut x = b.to_vec();
+    for step in 0..n {
+        let i = if upper { n - 1 - step } else { step };
+        let known = if upper { i + 1..n } else { 0..i };
+        for k in known {
+            let c = a[i * n + k];
+            for j in 0..m {
+                x[i * m + j] -= c * x[k * m + j];
+            }
+        }
+        if !unit {
+            (0..m).for_each(|j| x[i * m + j] /= a[i * n + i]);
+        }
+    }
+    x
+}
+
+/// LU of an `m x n` matrix in place; rows exchanged, counted from 1 as LAPACK counts, and 0 or the place of the first
+/// zero pivot.
+pub(crate) fn lu_pivots(a: &mut [f64], m: usize, n: usize) -> (Vec<i32>, i32) {
+    let (mut pivots, mut info) = (Vec::with_capacity(m.min(n)), 0);
+    for k in 0..m.min(n) {
+        let mut p = k;
+        for i in k + 1..m {
+            if a[i * n + k].abs() > a[p * n + k].abs() {
+                p = i;
+            }
+        }
+        pivots.push(p as i32 + 1);
+        if p != k {
+            (0..n).for_each(|j| a.swap(k * n + j, p * n + j));
+        }
+        let pivot = a[k * n + k];
+        if pivot == 0.0 {
+            info = if info == 0 { k as i32 + 1 } else { info };
+            continue;
+        }
+        for i in k + 1..m {
+            let f = a[i * n + k] / pivot;
+            a[i * n + k] = f;
+            for j in k + 1..n {
+                a[i * n + j] -= f * a[k * n + j];
+            }
+        }
+    }
+    (pivots, info)
+}
+
+fn times(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
+    let mut out = vec![0.0; n * n];
+    for i in 0..n {
+        for k in 0..n {
+            let c = a[i * n + k];
+            for j in 0..n {
+                out[i * n + j] += c * b[k * n + j];
+            }
+        }
+    }
+    out
+}
+
+/// The exponential of a matrix: halved until small, Taylor's series, squared back.
+pub(crate) fn exponential(a: &[f64], n: usize) -> Vec<f64> {
+    let norm = (0..n).map(|j| (0..n).map(|i| a[i * n + j].abs()).sum::<f64>()).fold(0.0, f64::max);
+    if !norm.is_finite() {
+        return vec![f64::NAN; n * n];
+    }
+    let halvings = if norm > 0.5 { (norm / 0.5).log2().ceil() as i32 } else { 0 };
+    let scaled: Vec<f64> = a.iter().map(|v| v * 0.5f64.powi(halvings)).collect();
+    let mut out: Vec<f64> = (0..n * n).map(|k| f64::from(u8::from(k / n == k % n))).collect();
+    let mut term = out.clone();
+    // 0.5^18 / 18! is far below the precision of a double.
+    for k in 1..=18 {
+        term = times(&term, &scaled, n);
+        term.iter_mut().for_each(|v| *v /= f64::from(k));
+        out.iter_mut().zip(&term).for_each(|(o, t)| *o += t);
+    }
+    for _ in 0..halvings {
+        out = times(&out, &out, n);
+    }
+    out
 }
 
 /// Eigenvalues, rising, and eigenvectors (columns) of the symmetric matrix whose lower half is given: cyclic Jacobi.

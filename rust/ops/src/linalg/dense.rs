@@ -1,81 +1,14 @@
 //! `linalg`: inverse, determinant, solving, and the factorisations, for batches of matrices.
 
+use super::batch::{batch, eye, mask, named, place, singular, square, together};
 use super::decompose as d;
 use super::glue::{mt, product_of as mul3};
 use super::matmul::product;
-use crate::args::{IntoRet, Ret};
+use crate::args::IntoRet;
 use crate::compose as f;
 use crate::registry::{LINALG, METHOD, OUT, OpDef, TORCH, op};
-use rustnn_core::base::{layout, runtime_error, with_float};
-use rustnn_core::{DType, Dims, Element, Error, Grads, Result, Tensor, attach, attach_many, grads, save, save_output};
-
-/// A batch of matrices in doubles.
-struct Batch {
-    data: Vec<f64>,
-    lead: Dims,
-    count: usize,
-    m: usize,
-    n: usize,
-}
-
-fn batch(name: &str, x: &Tensor) -> Result<Batch> {
-    if !x.dtype().is_float() {
-        return Err(runtime_error!(
-            "{name}: Expected a floating point or complex tensor as input. Got {}",
-            x.dtype().torch_name()
-        ));
-    }
-    if x.ndim() < 2 {
-        return Err(runtime_error!("{name}: The input tensor A must have at least 2 dimensions."));
-    }
-    let s = x.shape();
-    let lead: Dims = s[..s.len() - 2].into();
-    let dense = x.to_contiguous()?;
-    let data = with_float!(x.dtype(), T => dense.slice::<T>()?.iter().map(|v| v.to_f64()).collect(), else Vec::new());
-    Ok(Batch { data, count: lead.iter().product(), lead, m: s[s.len() - 2], n: s[s.len() - 1] })
-}
-
-fn square(name: &str, x: &Tensor) -> Result<Batch> {
-    let b = batch(name, x)?;
-    if b.m != b.n {
-        return Err(runtime_error!(
-            "{name}: A must be batches of square matrices, but they are {} by {} matrices",
-            b.m,
-            b.n
-        ));
-    }
-    Ok(b)
-}
-
-impl Batch {
-    fn item(&self, i: usize) -> &[f64] {
-        &self.data[i * self.m * self.n..][..self.m * self.n]
-    }
-    /// A tensor of the batch's leading dimensions and these.
-    fn tensor(&self, data: &[f64], tail: &[usize], dtype: DType) -> Result<Tensor> {
-        let shape: Dims = self.lead.iter().chain(tail).copied().collect();
-        let out = Tensor::empty(&shape, dtype)?;
-        with_float!(dtype, T => {
-            for (o, v) in out.slice_mut::<T>()?.iter_mut().zip(data) {
-                *o = T::from_f64(*v);
-            }
-        }, else ());
-        Ok(out)
-    }
-}
-
-/// `(Batch element 2): ` where there is more than one matrix.
-fn place(b: &Batch, i: usize) -> String {
-    if b.lead.is_empty() { String::new() } else { format!("(Batch element {i}): ") }
-}
-
-fn singular(name: &str, b: &Batch, i: usize, k: usize) -> Error {
-    runtime_error!(
-        "{name}: {}The diagonal element {} is zero, the inversion could not be completed because the input matrix is singular.",
-        place(b, i), k + 1
-    )
-    .hint("its rows are linearly dependent; linalg.pinv or linalg.lstsq work for such matrices")
-}
+use rustnn_core::base::{linalg_error, runtime_error};
+use rustnn_core::{Dims, Grads, Result, Tensor, attach, attach_many, grads, save, save_output};
 
 /// The inverse.
 pub fn inv(x: &Tensor) -> Result<Tensor> {
@@ -186,34 +119,22 @@ pub fn solve(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let shape: Dims = x.shape()[..x.ndim() - 1].into();
         return f::reshape(&x, &shape);
     }
-    if b.dtype() != a.dtype() {
-        return Err(runtime_error!(
-            "linalg.solve: Expected A and B to have the same dtype, but found A of type {} and B of type {} instead",
-            a.dtype().torch_name(),
-            b.dtype().torch_name()
-        ));
-    }
     let n = s.n;
-    if b.shape()[b.ndim() - 2] != n {
+    if b.ndim() >= 2 && b.shape()[b.ndim() - 2] != n {
         return Err(runtime_error!(
             "linalg.solve: Incompatible shapes of A and B for the equation AX = B ({n}x{n} and {}x{})",
             b.shape()[b.ndim() - 2],
             b.shape()[b.ndim() - 1]
         ));
     }
-    let lead = layout::broadcast_shapes(&s.lead, &b.shape()[..b.ndim() - 2])?;
-    let full = |t: &Tensor| -> Result<Tensor> {
-        let shape: Dims = lead.iter().chain(&t.shape()[t.ndim() - 2..]).copied().collect();
-        Ok(t.view_of(t.layout().expand(&shape)?))
-    };
-    let (wa, wb) = (batch("linalg.solve", &full(a)?)?, batch("linalg.solve", &full(b)?)?);
+    let (wa, wb) = together("linalg.solve", a, b)?;
     let m = wb.n;
     let mut data = Vec::with_capacity(wb.data.len());
     for i in 0..wa.count {
         let mut lu = wa.item(i).to_vec();
         let (rows, _) = d::lu(&mut lu, n);
         if (0..n).any(|k| lu[k * n + k] == 0.0) {
-            return Err(runtime_error!(
+            return Err(linalg_error!(
                 "torch.linalg.solve: {}The solver failed because the input matrix is singular.",
                 place(&wa, i)
             ));
@@ -232,13 +153,6 @@ pub fn solve(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// A constant `n x n` matrix by place.
-fn mask(n: usize, like: &Tensor, v: impl Fn(usize, usize) -> f64) -> Result<Tensor> {
-    let data: Vec<f64> = (0..n * n).map(|i| v(i / n, i % n)).collect();
-    let b = Batch { data: Vec::new(), lead: Dims::new(), count: 1, m: n, n };
-    b.tensor(&data, &[n, n], like.dtype())
-}
-
 /// The lower triangular factor `L` of `A = L L^T`, or its transpose.
 pub fn cholesky(x: &Tensor, upper: bool) -> Result<Tensor> {
     let b = square("linalg.cholesky", x)?;
@@ -248,7 +162,7 @@ pub fn cholesky(x: &Tensor, upper: bool) -> Result<Tensor> {
         let a = b.item(i);
         let lower: Vec<f64> = if upper { (0..n * n).map(|k| a[(k % n) * n + k / n]).collect() } else { a.to_vec() };
         data.extend(d::cholesky(&lower, n).map_err(|k| {
-            runtime_error!(
+            linalg_error!(
                 "linalg.cholesky: {}The factorization could not be completed because the input is not positive-definite (the leading minor of order {k} is not positive-definite).",
                 place(&b, i)
             )
@@ -422,7 +336,10 @@ pub fn svd(x: &Tensor, full: bool) -> Result<Vec<Tensor>> {
 
 /// A matrix to an integer power; negative ones of the inverse.
 pub fn matrix_power(x: &Tensor, p: i64) -> Result<Tensor> {
-    let b = square("linalg.matrix_power", x)?;
+    let nd = x.ndim();
+    if nd < 2 || x.shape()[nd - 2] != x.shape()[nd - 1] {
+        square("linalg.matrix_power", x)?; // says what is wrong
+    }
     if p < 0 {
         return matrix_power(
             &inv(x)?,
@@ -445,52 +362,13 @@ pub fn matrix_power(x: &Tensor, p: i64) -> Result<Tensor> {
     }
     match out {
         Some(o) => Ok(o),
-        None => f::add(&f::mul_s(x, 0.0)?, &mask(b.n, x, |i, j| if i == j { 1.0 } else { 0.0 })?),
-    }
-}
-
-/// Vector products in three dimensions along `dim`.
-pub fn cross(a: &Tensor, b: &Tensor, dim: Option<i64>) -> Result<Tensor> {
-    let shape = layout::broadcast_shapes(a.shape(), b.shape())?;
-    let dim = match dim {
-        Some(d) => layout::wrap_dim(d, shape.len())?,
-        None => shape.iter().position(|&s| s == 3).ok_or_else(|| runtime_error!("no dimension of size 3 in input"))?,
-    } as i64;
-    let (a, b) = (f::expand(a, &shape)?, f::expand(b, &shape)?);
-    if shape[dim as usize] != 3 {
-        return Err(runtime_error!(
-            "linalg.cross: inputs dimension {dim} must have length 3. Got {} and {}",
-            a.shape()[dim as usize],
-            b.shape()[dim as usize]
-        ));
-    }
-    let part = |x: &Tensor, i: usize| f::narrow(x, dim, i, 1);
-    let one = |i: usize, j: usize| -> Result<Tensor> {
-        f::sub(&f::mul(&part(&a, i)?, &part(&b, j)?)?, &f::mul(&part(&a, j)?, &part(&b, i)?)?)
-    };
-    f::cat(&[one(1, 2)?, one(2, 0)?, one(0, 1)?], dim)
-}
-
-/// Distances between all rows of one batch and all of another.
-pub fn cdist(a: &Tensor, b: &Tensor, p: f64) -> Result<Tensor> {
-    for (t, name) in [(a, "X1"), (b, "X2")] {
-        if t.ndim() < 2 {
-            return Err(runtime_error!("cdist only supports at least 2D tensors, {name} got: {}D", t.ndim()));
+        None => {
+            let n = x.shape()[nd - 1];
+            let eye = eye(n, n, x.dtype())?;
+            let out = eye.view_of(eye.layout().expand(x.shape())?).copied()?;
+            attach("MatrixPowerBackward0", out, &[x], |_, g| Ok(grads![Tensor::zeros(g.shape(), g.dtype())?]))
         }
     }
-    let (ka, kb) = (a.shape()[a.ndim() - 1], b.shape()[b.ndim() - 1]);
-    if ka != kb {
-        return Err(runtime_error!("X1 and X2 must have the same number of columns. X1: {ka} X2: {kb}"));
-    }
-    if p < 0.0 {
-        return Err(runtime_error!("cdist only supports non-negative p values"));
-    }
-    let diff = f::sub(&f::unsqueeze(a, -2)?, &f::unsqueeze(b, -3)?)?;
-    f::norm_dim(&diff, p, -1, false)
-}
-
-fn named(name: &'static str, fields: &'static [&'static str], v: Result<Vec<Tensor>>) -> Result<Ret> {
-    Ok(Ret::Named(name, fields, v?))
 }
 
 pub(crate) fn ops() -> Vec<OpDef> {
@@ -578,23 +456,5 @@ pub(crate) fn ops() -> Vec<OpDef> {
             .doc("A matrix to an integer power.")
             .samples(&["t(3,3), 2"])
             .oracle("np.linalg.matrix_power(input, n)"),
-        op("cross(Tensor input, Tensor other, *, int dim=-1)", LINALG | OUT, |a| {
-            cross(a.tensor(0)?, a.tensor(1)?, Some(a.int(2)?)).ret()
-        })
-        .doc("Vector products in three dimensions.")
-        .samples(&["t(4,3), t(4,3)", "t(3,4), t(3,4), dim=0", "t(2,3), t(3)"])
-        .oracle("np.cross(input, other, axis=-1) if dim == -1 else np.cross(input, other, axis=dim)"),
-        op("cross(Tensor input, Tensor other, int? dim=None)", METHOD | TORCH | OUT, |a| {
-            cross(a.tensor(0)?, a.tensor(1)?, a.opt_int(2)).ret()
-        })
-        .doc("Vector products in three dimensions; without dim, along the first dimension of size 3.")
-        .samples(&["t(4,3), t(4,3)", "t(3,4), t(3,4), 0"])
-        .oracle("np.cross(input, other, axis=-1 if dim is None else dim)"),
-        op("cdist(Tensor x1, Tensor x2, float p=2.0, str? compute_mode=None)", TORCH, |a| {
-            cdist(a.tensor(0)?, a.tensor(1)?, a.float(2)?).ret()
-        })
-        .doc("p-norm distances between all rows of x1 and all rows of x2.")
-        .samples(&["t(3,4), t(5,4)", "t(2,3,4), t(2,5,4), p=1.0", "t(3,2), t(4,2), p=3.0"])
-        .oracle("np.linalg.norm(x1[..., :, None, :] - x2[..., None, :, :], ord=p, axis=-1)"),
     ]
 }

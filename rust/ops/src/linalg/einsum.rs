@@ -1,8 +1,11 @@
 //! `einsum` and `tensordot`: products summed over named dimensions, two operands at a time.
 
-use super::glue::{diagonal, permute, reshape, sum_last};
-use super::matmul::{product, same_dtype};
+use super::glue::{diagonal, permute, reshape};
+use super::matmul::product;
 use crate::args::IntoRet;
+use crate::basic::to_dtype;
+use crate::compose::sum_dims;
+use crate::pointwise::mul;
 use crate::registry::{OpDef, PRIVATE, TORCH, op};
 use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::runtime_error;
@@ -75,10 +78,9 @@ impl Named {
         if gone.is_empty() {
             return Ok(self);
         }
-        let ordered = self.arranged(&[&kept[..], &gone[..]].concat())?;
-        let mut shape: Dims = ordered.shape()[..kept.len()].into();
-        shape.push(ordered.shape()[kept.len()..].iter().product());
-        Ok(Named { x: sum_last(&reshape(&ordered, &shape)?)?, names: kept })
+        let dims: Vec<i64> =
+            (0..self.names.len()).filter(|&i| gone.contains(&self.names[i])).map(|i| i as i64).collect();
+        Ok(Named { x: sum_dims(&self.x, &dims, false)?, names: kept })
     }
     /// The operand with its dimensions in this order.
     fn arranged(&self, order: &[Label]) -> Result<Tensor> {
@@ -123,16 +125,22 @@ fn pair(a: Named, b: Named, keep: &dyn Fn(Label) -> bool) -> Result<Named> {
     let y = reshape(&b.arranged(&[&batch[..], &sum[..], &right[..]].concat())?, &[nb, ns, nr])?;
     let names = [&batch[..], &left[..], &right[..]].concat();
     let shape: Dims = names.iter().map(|&l| if a.has(l) { a.size(l) } else { b.size(l) }).collect();
-    Ok(Named { x: reshape(&product(&x, &y, 1.0)?, &shape)?, names })
+    let out = if sum.is_empty() {
+        mul(&x, &y)?
+    } else if x.dtype() != y.dtype() && !x.dtype().is_float() && !y.dtype().is_float() {
+        // A sum of integers is int64, which the other side may not be.
+        let d = x.dtype().promote(y.dtype());
+        product(&to_dtype(&x, d)?, &to_dtype(&y, d)?, 1.0)?
+    } else {
+        product(&x, &y, 1.0)?
+    };
+    Ok(Named { x: reshape(&out, &shape)?, names })
 }
 
 /// Sum of products by an equation.
 pub fn einsum(equation: &str, operands: &[Tensor]) -> Result<Tensor> {
     if operands.is_empty() {
         return Err(runtime_error!("einsum(): must provide at least one operand"));
-    }
-    for x in &operands[1..] {
-        same_dtype(&operands[0], x)?;
     }
     let (lhs, rhs) = match equation.split_once("->") {
         Some((l, r)) => (l, Some(r)),

@@ -66,14 +66,6 @@ pub(crate) fn expand(x: &Tensor, shape: &[usize]) -> Result<Tensor> {
     attach_view("ExpandBackward0", x.view_of(x.layout().expand(shape)?), x, |_, g| Ok(grads![g.clone()]))
 }
 
-/// Row-major, with gradient.
-pub(crate) fn contiguous(x: &Tensor) -> Result<Tensor> {
-    if x.is_contiguous() {
-        return Ok(x.clone());
-    }
-    attach("CloneBackward0", x.to_contiguous()?, &[x], |_, g| Ok(grads![g.clone()]))
-}
-
 /// `x` times a number.
 pub(crate) fn scale(x: &Tensor, by: f64) -> Result<Tensor> {
     if by == 1.0 {
@@ -132,15 +124,6 @@ fn undiagonal(g: &Tensor, shape: &[usize], a: usize, b: usize) -> Result<Tensor>
     let out = Tensor::zeros(shape, g.dtype())?;
     copy::copy(&out.view_of(diagonal_layout(out.layout(), a, b)).raw(), &g.raw())?;
     attach("DiagonalBackwardBackward0", out, &[g], move |_, gg| Ok(grads![diagonal(gg, a, b)?]))
-}
-
-/// Sum over the last dimension, as a product with ones.
-pub(crate) fn sum_last(x: &Tensor) -> Result<Tensor> {
-    let n = x.shape()[x.ndim() - 1];
-    let lead = &x.shape()[..x.ndim() - 1];
-    let rows = layout::numel(lead)?;
-    let out = super::matmul::product(&reshape(x, &[rows, n])?, &Tensor::ones(&[n, 1], x.dtype())?, 1.0)?;
-    reshape(&out, lead)
 }
 
 /// The product of a few matrices, left to right.

@@ -1,7 +1,8 @@
 //! `matmul` and its strict forms: `mm`, `bmm`, `mv`, `dot`, `inner`, `outer`.
 
-use super::glue::{contiguous, expand, mt, reshape};
+use super::glue::{expand, mt, reshape};
 use crate::args::IntoRet;
+use crate::pointwise::mul;
 use crate::registry::{LINALG, METHOD, OUT, OpDef, TORCH, op};
 use rustnn_core::base::layout::broadcast_shapes;
 use rustnn_core::base::{Error, not_implemented, runtime_error};
@@ -38,7 +39,7 @@ pub(crate) fn same_dtype(a: &Tensor, b: &Tensor) -> Result<()> {
             b.dtype()
         )));
     }
-    if a.dtype() == DType::Bool {
+    if a.dtype() == DType::Bool && a.numel() > 0 && b.numel() > 0 {
         return Err(not_implemented!("\"addmm_impl_cpu_\" not implemented for 'Bool'"));
     }
     Ok(())
@@ -232,10 +233,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// Sum of products over the last dimension of both.
 pub fn inner(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if a.ndim() == 0 || b.ndim() == 0 {
-        let (x, y) = (reshape(a, &[a.numel(), 1])?, reshape(b, &[1, b.numel()])?);
-        let out = product(&x, &y, 1.0)?;
-        let shape = if a.ndim() == 0 { b.shape() } else { a.shape() };
-        return reshape(&out, shape);
+        return mul(a, b);
     }
     let (sa, sb) = (a.shape(), b.shape());
     let k = sa[sa.len() - 1];
@@ -258,9 +256,7 @@ pub fn outer(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             return Err(runtime_error!("outer: Expected 1-D argument {name}, but got {}-D", t.ndim()));
         }
     }
-    let d = a.dtype().promote(b.dtype());
-    let (a, b) = (crate::basic::to_dtype(a, d)?, crate::basic::to_dtype(b, d)?);
-    product(&reshape(&a, &[a.numel(), 1])?, &reshape(&b, &[1, b.numel()])?, 1.0)
+    mul(&reshape(a, &[a.numel(), 1])?, b)
 }
 
 /// Product of a chain of matrices in the order that takes the fewest multiplications.
@@ -328,25 +324,17 @@ pub fn multi_dot(tensors: &[Tensor]) -> Result<Tensor> {
 
 /// The Kronecker product.
 pub fn kron(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let d = a.dtype().promote(b.dtype());
-    let (a, b) = (crate::basic::to_dtype(a, d)?, crate::basic::to_dtype(b, d)?);
     let n = a.ndim().max(b.ndim());
-    let pad = |t: &Tensor| -> Dims {
-        let mut s: Dims = (0..n - t.ndim()).map(|_| 1).collect();
-        s.extend_from_slice(t.shape());
-        s
-    };
-    let (sa, sb) = (pad(&a), pad(&b));
-    let out = product(&reshape(&a, &[a.numel(), 1])?, &reshape(&b, &[1, b.numel()])?, 1.0)?;
-    let mut wide: Dims = sa.clone();
-    wide.extend_from_slice(&sb);
-    let mut order = Dims::new();
-    let mut shape = Dims::new();
+    let size = |t: &Tensor, i: usize| if i + t.ndim() < n { 1 } else { t.shape()[i + t.ndim() - n] };
+    // Sizes of both by turns: a's dimensions against 1 in b, and the other way round.
+    let (mut wide_a, mut wide_b, mut shape) = (Dims::new(), Dims::new(), Dims::new());
     for i in 0..n {
-        order.extend_from_slice(&[i, n + i]);
-        shape.push(sa[i] * sb[i]);
+        let (p, q) = (size(a, i), size(b, i));
+        wide_a.extend_from_slice(&[p, 1]);
+        wide_b.extend_from_slice(&[1, q]);
+        shape.push(p.checked_mul(q).ok_or_else(|| runtime_error!("kron: {p} times {q} elements are too many"))?);
     }
-    reshape(&contiguous(&super::glue::permute(&reshape(&out, &wide)?, &order)?)?, &shape)
+    reshape(&mul(&reshape(a, &wide_a)?, &reshape(b, &wide_b)?)?, &shape)
 }
 
 pub(crate) fn ops() -> Vec<OpDef> {

@@ -5,7 +5,7 @@ use super::{
     Num, add, affine, apply, compare, div, exp, mul, neg, one_minus, place, square, sub, times, unsupported, where_,
     zeros_like,
 };
-use crate::registry::{DIRECT, INPLACE, METHOD, NN, NO_FUNCTION_INPLACE, OUT, TORCH, op};
+use crate::registry::{DIRECT, INPLACE, METHOD, NN, OUT, TORCH, op};
 use crate::{Args, DType, IntoRet, OpDef, Result, Ret, Tensor, attach, grads, needs_grad, save, save_output};
 use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::{not_implemented, runtime_error};
@@ -219,6 +219,11 @@ pub fn hardtanh(x: &Tensor, lo: f64, hi: f64) -> Result<Tensor> {
     if lo > hi {
         return Err(rustnn_core::base::value_error!("min_val cannot be greater than max_val"));
     }
+    match x.dtype() {
+        DType::Bool => return Err(not_implemented!("Bool inputs not supported for hardtanh")),
+        d if !d.is_float() => return apply(Unary::Clamp(lo, hi), x, d),
+        _ => {}
+    }
     activate(x, Unary::Clamp(lo, hi), "HardtanhBackward0", Save::Input, Backward::Hardtanh(lo, hi), None)
 }
 
@@ -254,6 +259,9 @@ fn softshrink(x: &Tensor, lambda: f64) -> Result<Tensor> {
 }
 
 fn threshold(x: &Tensor, limit: f64, value: f64) -> Result<Tensor> {
+    if super::is_int(x.dtype()) {
+        return apply(Unary::Threshold(limit, value), x, x.dtype());
+    }
     activate(x, Unary::Threshold(limit, value), "ThresholdBackward0", Save::Input, Backward::Threshold(limit), None)
 }
 
@@ -441,7 +449,7 @@ pub(crate) fn ops() -> Vec<OpDef> {
         .doc("x above the threshold, value elsewhere.")
         .samples(&["t(3,4), 0.1, 20.0"])
         .oracle("np.where(input > threshold, input, value)"),
-        op("threshold(Tensor input, Scalar threshold, Scalar value)", TORCH | INPLACE | NO_FUNCTION_INPLACE, |a| {
+        op("threshold(Tensor input, Scalar threshold, Scalar value)", TORCH | INPLACE, |a| {
             threshold(a.tensor(0)?, a.float(1)?, a.float(2)?).ret()
         })
         .doc("x above the threshold, value elsewhere.")

@@ -1,8 +1,8 @@
 //! Arithmetic of two operands, tensors or numbers.
 
 use super::{
-    Held, Kept, Num, affine, compare, is_int, log, mul_mask, neg, place, promote, promote_float, reciprocal, record,
-    sqrt, times, unsupported, where_, windows, zeros_like,
+    Held, Kept, Num, affine, compare, log, mul_mask, neg, place, promote, promote_float, reciprocal, record, sqrt,
+    times, unsupported, where_, windows, zeros_like,
 };
 use crate::registry::{DIRECT, INPLACE, METHOD, OUT, PRIVATE, SPECIAL, TORCH, op};
 use crate::{Args, DType, IntoRet, OpDef, Result, Ret, Scalar, Tensor, save_output};
@@ -122,19 +122,27 @@ pub fn div<'a, 'b>(a: impl Into<Num<'a>>, b: impl Into<Num<'b>>) -> Result<Tenso
     })
 }
 
-/// The quotient rounded down.
+/// The quotient rounded down. Differentiating it is an error, as in PyTorch.
 pub fn floor_divide<'a, 'b>(a: impl Into<Num<'a>>, b: impl Into<Num<'b>>) -> Result<Tensor> {
-    rounded(Binary::FloorDiv, a.into(), b.into())
+    let (a, b) = (a.into(), b.into());
+    let out = quotient(Binary::FloorDiv, a, b)?;
+    record("NotImplemented", out, &[a, b], |_, _, _| {
+        Err(runtime_error!("derivative for aten::floor_divide is not implemented")
+            .hint("torch.div(a, b, rounding_mode='floor') has a gradient, which is zero; or detach() the operands"))
+    })
 }
 
-/// A rounded quotient; its gradient is zero.
-fn rounded(kernel: Binary, a: Num, b: Num) -> Result<Tensor> {
+fn quotient(kernel: Binary, a: Num, b: Num) -> Result<Tensor> {
     let dtype = promote(&[a, b]);
     if dtype == DType::Bool {
         return Err(unsupported(if kernel == Binary::FloorDiv { "div_floor" } else { "div_trunc" }, dtype));
     }
-    let out = forward(kernel, a, b, dtype, "div")?;
-    record("DivBackward1", out, &[a, b], |_, g, _| zeros_like(g))
+    forward(kernel, a, b, dtype, "div")
+}
+
+/// A rounded quotient; its gradient is zero.
+fn rounded(kernel: Binary, a: Num, b: Num) -> Result<Tensor> {
+    record("DivBackward1", quotient(kernel, a, b)?, &[a, b], |_, g, _| zeros_like(g))
 }
 
 fn div_mode(a: Num, b: Num, mode: Option<&str>) -> Result<Tensor> {
@@ -176,7 +184,7 @@ fn modulo(kernel: Binary, a: Num, b: Num, node: &'static str, name: &'static str
         let q = if kernel == Binary::Fmod {
             rounded(Binary::TruncDiv, a.num(), b.num())?
         } else {
-            floor_divide(a.num(), b.num())?
+            rounded(Binary::FloorDiv, a.num(), b.num())?
         };
         neg(&mul(g, &q)?)
     })
@@ -366,15 +374,6 @@ fn float_power(a: Num, b: Num) -> Result<Tensor> {
     pow(wide(a)?.num(), wide(b)?.num())
 }
 
-/// Checks that both are integers, for ops that floats lack.
-pub(crate) fn integers(kernel: Binary, a: Num, b: Num, name: &'static str) -> Result<Tensor> {
-    let dtype = promote(&[a, b]);
-    if !is_int(dtype) {
-        return Err(unsupported(name, dtype));
-    }
-    forward(kernel, a, b, dtype, name)
-}
-
 fn nextafter(a: Num, b: Num) -> Result<Tensor> {
     let dtype = promote(&[a, b]);
     match dtype {
@@ -484,11 +483,13 @@ pub(crate) fn ops() -> Vec<OpDef> {
         op("floor_divide(Tensor|Scalar input, Tensor|Scalar other)", ALL, |a| two(a, |x, y| floor_divide(x, y)))
             .doc("The quotient rounded down; integer division by zero is an error.")
             .samples(SAFE)
-            .oracle("np.floor_divide(input, other)"),
+            .oracle("np.floor_divide(input, other)")
+            .nondiff(),
         op("_rfloor_divide(Tensor input, Tensor|Scalar other)", PRIVATE, |a| two(a, |x, y| floor_divide(y, x)))
             .doc("other // input.")
             .samples(&["pos(3,4), 2.5"])
-            .oracle("np.floor_divide(other, input)"),
+            .oracle("np.floor_divide(other, input)")
+            .nondiff(),
         op("remainder(Tensor|Scalar input, Tensor|Scalar other)", ALL, |a| two(a, |x, y| remainder(x, y)))
             .doc("Python's remainder: the sign of the divisor.")
             .samples(SAFE)
@@ -580,16 +581,6 @@ pub(crate) fn ops() -> Vec<OpDef> {
             .doc("input · 2^other.")
             .samples(&["t(3,4), t(4)", "t(3), i(3, lo=-3, hi=4)"])
             .oracle("input * np.exp2(other)"),
-        op("gcd(Tensor input, Tensor other)", ALL, |a| two(a, |x, y| integers(Binary::Gcd, x, y, "gcd")))
-            .doc("Greatest common divisor of integers.")
-            .samples(&["i(3,4, lo=-30, hi=30), i(4, lo=1, hi=30)"])
-            .oracle("np.gcd(input, other)")
-            .nondiff(),
-        op("lcm(Tensor input, Tensor other)", ALL, |a| two(a, |x, y| integers(Binary::Lcm, x, y, "lcm")))
-            .doc("Least common multiple of integers.")
-            .samples(&["i(3,4, lo=-30, hi=30), i(4, lo=1, hi=30)"])
-            .oracle("np.lcm(input, other)")
-            .nondiff(),
     ]);
     v
 }

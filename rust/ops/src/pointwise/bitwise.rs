@@ -1,4 +1,4 @@
-//! Bits of integers and bools. None has a gradient.
+//! Bits of integers and bools, and divisors of integers. None has a gradient.
 
 use super::{Num, forward, is_int, promote, unsupported};
 use crate::registry::{DIRECT, INPLACE, METHOD, OUT, TORCH, op};
@@ -16,7 +16,8 @@ fn bits(kernel: Binary, a: Num, b: Num, name: &'static str) -> Result<Tensor> {
     forward(kernel, a, b, dtype, name)
 }
 
-fn shift(kernel: Binary, a: Num, b: Num, name: &'static str) -> Result<Tensor> {
+/// Of integers alone.
+fn integers(kernel: Binary, a: Num, b: Num, name: &'static str) -> Result<Tensor> {
     let dtype = promote(&[a, b]);
     if !is_int(dtype) {
         return Err(unsupported(name, dtype));
@@ -53,8 +54,8 @@ pub(crate) fn ops() -> Vec<OpDef> {
         "bitwise_and" bits And "bitwise_and" pairs, "input & other";
         "bitwise_or" bits Or "bitwise_or" pairs, "input | other";
         "bitwise_xor" bits Xor "bitwise_xor" pairs, "input ^ other";
-        "bitwise_left_shift" shift Shl "lshift" shifts, "input << other";
-        "bitwise_right_shift" shift Shr "rshift" shifts, "input >> other";
+        "bitwise_left_shift" integers Shl "lshift" shifts, "input << other";
+        "bitwise_right_shift" integers Shr "rshift" shifts, "input >> other";
     }
     v.push(
         op("bitwise_not(Tensor input)", ALL, |a| bitwise_not(a.tensor(0)?).ret())
@@ -63,5 +64,17 @@ pub(crate) fn ops() -> Vec<OpDef> {
             .oracle("~input")
             .nondiff(),
     );
+    v.extend([
+        op("gcd(Tensor input, Tensor other)", ALL, |a| two(a, |x, y| integers(Binary::Gcd, x, y, "gcd")))
+            .doc("Greatest common divisor of integers.")
+            .samples(&["i(3,4, lo=-30, hi=30), i(4, lo=1, hi=30)"])
+            .oracle("np.gcd(input, other)")
+            .nondiff(),
+        op("lcm(Tensor input, Tensor other)", ALL, |a| two(a, |x, y| integers(Binary::Lcm, x, y, "lcm")))
+            .doc("Least common multiple of integers.")
+            .samples(&["i(3,4, lo=-30, hi=30), i(4, lo=1, hi=30)"])
+            .oracle("np.lcm(input, other)")
+            .nondiff(),
+    ]);
     v
 }

@@ -9,6 +9,7 @@ pub mod bitwise;
 pub mod cast;
 pub mod compare;
 pub mod math;
+pub mod real;
 pub mod rounding;
 pub mod special;
 pub mod ternary;
@@ -274,6 +275,7 @@ pub(crate) fn ops() -> Vec<OpDef> {
     let mut v = Vec::new();
     v.extend(math::ops());
     v.extend(rounding::ops());
+    v.extend(real::ops());
     v.extend(special::ops());
     v.extend(arithmetic::ops());
     v.extend(compare::ops());
@@ -281,5 +283,6 @@ pub(crate) fn ops() -> Vec<OpDef> {
     v.extend(ternary::ops());
     v.extend(activation::ops());
     v.extend(cast::ops());
+    v.extend(real::ops());
     v
 }

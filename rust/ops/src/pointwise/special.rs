@@ -142,6 +142,13 @@ fn log_ndtr(x: &Tensor) -> Result<Tensor> {
     let far = add(&far, &log1p(&series)?)?;
     where_(&compare::lt(x, -12.0)?, &far, &near)
 }
+/// e^(x²)·erfc(x)
+fn erfcx(x: &Tensor) -> Result<Tensor> {
+    smooth(Unary::Erfcx, "SpecialErfcxBackward0", x, |x| {
+        let y = mul(&times(x, 2.0)?, &erfcx(x)?)?;
+        sub(&y, 2.0 / PI.sqrt())
+    })
+}
 fn zeta(a: Num, b: Num) -> Result<Tensor> {
     let dtype = super::promote_float(&[a, b]);
     if a.needs_grad() {
@@ -173,7 +180,7 @@ pub(crate) fn ops() -> Vec<OpDef> {
             .doc("The n-th derivative of digamma.")
             .samples(&["1, pos(3,4)", "2, pos(3)"])
             .oracle("special.polygamma(n, input)"),
-        op("polygamma(Tensor input, int n)", METHOD, |a| polygamma(a.int(1)?, a.tensor(0)?).ret())
+        op("polygamma(Tensor input, int n)", METHOD | INPLACE, |a| polygamma(a.int(1)?, a.tensor(0)?).ret())
             .doc("The n-th derivative of digamma.")
             .samples(&["pos(3,4), 1"])
             .oracle("special.polygamma(n, input)"),
@@ -223,6 +230,38 @@ pub(crate) fn ops() -> Vec<OpDef> {
             .doc("log Φ(x), also far out in the tail.")
             .samples(t)
             .oracle("special.log_ndtr(input)"),
+        op("polygamma(int n, Tensor input)", SPECIAL | OUT, |a| polygamma(a.int(0)?, a.tensor(1)?).ret())
+            .doc("The n-th derivative of digamma.")
+            .samples(&["1, pos(3,4)"])
+            .oracle("special.polygamma(n, input)"),
+        op("multigammaln(Tensor input, int p)", SPECIAL | OUT, |a| mvlgamma(a.tensor(0)?, a.int(1)?).ret())
+            .doc("The logarithm of the multivariate gamma function.")
+            .samples(&["pos(3,4) + 2, 3"])
+            .oracle("np.vectorize(lambda x: special.multigammaln(x, p), otypes=[float])(input)"),
+        op("round(Tensor input, *, int decimals=0)", SPECIAL | OUT, |a| {
+            super::rounding::round(a.tensor(0)?, a.int(1)?).ret()
+        })
+        .doc("To nearest, ties to even; at `decimals` digits after the point.")
+        .samples(&["t(3,4)", "t(5) * 3, decimals=1"])
+        .oracle("np.round(input, decimals)"),
+        op("logsumexp(Tensor input, int[] dim, bool keepdim=False)", SPECIAL | OUT, |a| {
+            crate::reduce::logsumexp(a.tensor(0)?, Some(a.ints(1)?), a.bool(2)?).ret()
+        })
+        .doc("log Σ e^x over dim, without overflow.")
+        .samples(&["t(3,4), 0"])
+        .oracle("special.logsumexp(input, axis=dim, keepdims=keepdim)"),
+        op("softmax(Tensor input, int dim, *, dtype? dtype=None)", SPECIAL, |a| {
+            crate::softmax::softmax(a.tensor(0)?, a.int(1)?, a.dtype(2), false).ret()
+        })
+        .doc("As torch.softmax.")
+        .samples(&["t(3,4), 1"])
+        .oracle("special.softmax(input, axis=dim)"),
+        op("log_softmax(Tensor input, int dim, *, dtype? dtype=None)", SPECIAL, |a| {
+            crate::softmax::softmax(a.tensor(0)?, a.int(1)?, a.dtype(2), true).ret()
+        })
+        .doc("As torch.log_softmax.")
+        .samples(&["t(3,4), 1"])
+        .oracle("special.log_softmax(input, axis=dim)"),
         op("zeta(Tensor|Scalar input, Tensor|Scalar other)", SPECIAL | OUT, |a| {
             zeta(Num::of(a, 0)?, Num::of(a, 1)?).ret()
         })
@@ -246,6 +285,7 @@ pub(crate) fn ops() -> Vec<OpDef> {
         "exp2(Tensor input)" super::exp2, t, "np.exp2(input)";
         "expm1(Tensor input)" expm1, t, "np.expm1(input)";
         "log1p(Tensor input)" log1p, pos, "np.log1p(input)";
+        "erfcx(Tensor input)" erfcx, &["t(3,4)", "pos(5) * 8", "pos(3) * 40", "t()"], "special.erfcx(input)";
         "expit(Tensor input)" sigmoid, t, "special.expit(input)";
     }
     v

@@ -1,5 +1,6 @@
 //! Reductions, arg-reductions and scans over dimensions.
 
+pub mod calculus;
 pub mod extreme;
 pub mod scan;
 pub mod stats;
@@ -102,5 +103,6 @@ pub(crate) fn ops() -> Vec<OpDef> {
     v.extend(extreme::ops());
     v.extend(stats::ops());
     v.extend(scan::ops());
+    v.extend(calculus::ops());
     v
 }

@@ -22,6 +22,13 @@ fn spread(root: bool, x: &Tensor, dims: Option<&[i64]>, correction: f64, keepdim
         return Err(not_implemented!("std and var only support floating point and complex dtypes"));
     }
     let mask = mask_of(dims, x.ndim())?;
+    let results: usize = super::kept_shape(x.shape(), &mask).iter().product();
+    if x.numel() as f64 <= correction * results as f64 {
+        rustnn_core::mode::warn(&format!(
+            "{}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input numel divided by output numel).",
+            if root { "std" } else { "var" }
+        ))?;
+    }
     let kernel = if root { Reduce::Std(correction) } else { Reduce::Var(correction) };
     let out = finish(run(kernel, x, &mask, x.dtype())?, &mask, keepdim);
     if !needs_grad(&[x]) {

@@ -49,7 +49,7 @@ pub fn select(x: &Tensor, dim: i64, index: i64) -> Result<Tensor> {
     part("SelectBackward0", x, move |l: &Layout| l.select(d, i))
 }
 
-fn diagonal_layout(l: &Layout, offset: i64, a: usize, b: usize) -> Layout {
+pub(crate) fn diagonal_layout(l: &Layout, offset: i64, a: usize, b: usize) -> Layout {
     let (rows, cols) = (l.shape[a] as i64, l.shape[b] as i64);
     let len = if offset >= 0 { rows.min(cols - offset) } else { (rows + offset).min(cols) }.max(0);
     let mut out = l.clone();

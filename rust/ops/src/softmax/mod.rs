@@ -20,9 +20,12 @@ pub(crate) fn split(shape: &[usize], dim: usize) -> (usize, usize, usize) {
 pub fn softmax(x: &Tensor, dim: i64, dtype: Option<DType>, log: bool) -> Result<Tensor> {
     let x = dtype.map_or_else(|| Ok(x.clone()), |d| to_dtype(x, d))?;
     let dim = layout::wrap_dim(dim, x.ndim())?;
+    let y = Tensor::empty(x.shape(), x.dtype())?;
+    if x.numel() == 0 && !x.dtype().is_float() {
+        return Ok(y); // of any dtype, as in PyTorch
+    }
     let (outer, n, inner) = split(x.shape(), dim);
     let xc = x.to_contiguous()?;
-    let y = Tensor::empty(x.shape(), x.dtype())?;
     with_float!(x.dtype(), T => kernel::softmax::<T>(xc.slice()?, y.slice_mut()?, outer, n, inner, log), else {
         return Err(not_implemented!(
             "\"{}\" not implemented for '{}'", if log { "log_softmax" } else { "softmax" }, x.dtype().torch_name()

@@ -1,5 +1,6 @@
 //! Order: sorting, ranks, quantiles, distinct values, searching and counting.
 
+pub mod histogram;
 pub mod order;
 pub mod quantile;
 pub mod search;
@@ -14,6 +15,7 @@ pub(crate) fn ops() -> Vec<OpDef> {
     v.extend(quantile::ops());
     v.extend(unique::ops());
     v.extend(search::ops());
+    v.extend(histogram::ops());
     v
 }
 

@@ -8,7 +8,7 @@ use crate::registry::{METHOD, OUT, OpDef, TORCH, op};
 use crate::shape::{permute, view};
 use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::{Element, runtime_error, with_float};
-use rustnn_core::{DType, Dims, Result, Scalar, Tensor};
+use rustnn_core::{DType, Dims, Result, Scalar, Tensor, needs_grad};
 
 /// Quantiles `q` (0-d or 1-d) of `x` along `dim`, of all elements if none.
 pub fn quantile(x: &Tensor, q: &Tensor, dim: Option<i64>, keep: bool, how: &str, skip_nan: bool) -> Result<Tensor> {
@@ -49,12 +49,13 @@ pub fn quantile(x: &Tensor, q: &Tensor, dim: Option<i64>, keep: bool, how: &str,
     let lead: Dims = moved.shape()[..moved.ndim() - 1].into();
     let count: usize = lead.iter().product();
     // Per row and quantile: the two neighbours and the weight of the upper one.
-    let (mut low, mut high, mut weight) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut low, mut high, mut weight, mut tops) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let values = sorted.detach().to_contiguous()?;
     with_float!(values.dtype(), T => {
         for r in 0..count {
             let row = &values.slice::<T>()?[r * n..(r + 1) * n];
             let nans = row.iter().rev().take_while(|v| v.is_nan()).count();
+            tops.push(if nans > 0 && !skip_nan { 0.0 } else { ((n - nans).max(1) - 1) as f64 });
             for &q in &qs {
                 let (a, b, w) = place(q, n, nans, how, skip_nan, x.dtype());
                 low.push(a);
@@ -67,6 +68,7 @@ pub fn quantile(x: &Tensor, q: &Tensor, dim: Option<i64>, keep: bool, how: &str,
     shape.push(qs.len());
     let (low, high) = (Tensor::from_slice(&low, &shape)?, Tensor::from_slice(&high, &shape)?);
     let weight = Tensor::from_slice(&weight, &shape)?.copied_as(x.dtype())?;
+    let weight = if how == "linear" && needs_grad(&[q]) { moving(&weight, q, &tops, &lead)? } else { weight };
     let (a, b) = (gather::gather(&sorted, -1, &low)?, gather::gather(&sorted, -1, &high)?);
     let out = compose::add(&a, &compose::mul(&compose::sub(&b, &a)?, &weight)?)?;
     // From rows x quantiles to quantiles x (shape without, or with a 1 for, the dimension).
@@ -87,6 +89,15 @@ pub fn quantile(x: &Tensor, q: &Tensor, dim: Option<i64>, keep: bool, how: &str,
     }
     let out = view::reshape_to(&out, &shape)?;
     if q.ndim() == 0 { view::squeeze(&out, Some(&[0])) } else { Ok(out) }
+}
+
+/// The weight as a function of q: it grows by the number of steps between a row's first and last element.
+fn moving(weight: &Tensor, q: &Tensor, tops: &[f64], lead: &[usize]) -> Result<Tensor> {
+    let mut shape: Dims = lead.into();
+    shape.push(1);
+    let tops = Tensor::from_slice(tops, &shape)?.copied_as(weight.dtype())?;
+    let rank = compose::mul(&tops, &view::reshape_to(q, &[q.numel()])?)?;
+    compose::add(weight, &compose::sub(&rank, &rank.detach())?)
 }
 
 /// Neighbours of a quantile in a sorted row of `n` with `nans` at its end, and the upper one's weight.
@@ -127,11 +138,11 @@ pub(super) fn ops() -> Vec<OpDef> {
     vec![
         op("quantile(Tensor input, float|Tensor q, int? dim=None, bool keepdim=False, *, str interpolation='linear')", METHOD | TORCH | OUT, |a| call(a, false))
             .doc("Quantiles along dim (of all elements if None); one more leading dimension for a 1-d q.")
-            .samples(&["t(3,5), 0.3", "t(3,5), 0.3, 1", "t(3,5), 0.4, 0, True", "t(2,6), 0.5, 1, interpolation='lower'", "t(2,3,4), 0.7, 1"])
+            .samples(&["t(3,5), 0.3", "t(3,5), 0.3, 1", "t(3,5), 0.4, 0, True", "t(2,6), 0.5, 1, interpolation='lower'", "t(2,3,4), 0.7, 1", "t(3,5), unit(2) * 0.4 + 0.5, 1", "t(7), unit() * 0.4 + 0.5"])
             .oracle("np.quantile(input, q, axis=dim, keepdims=keepdim, method=interpolation)"),
         op("nanquantile(Tensor input, float|Tensor q, int? dim=None, bool keepdim=False, *, str interpolation='linear')", METHOD | TORCH | OUT, |a| call(a, true))
             .doc("quantile of the elements that are not NaN.")
-            .samples(&["t(3,5), 0.3", "t(3,5), 0.3, 1"])
+            .samples(&["t(3,5), 0.3", "t(3,5), 0.3, 1", "t(3,5), unit(2) * 0.4 + 0.5, 0"])
             .oracle("np.nanquantile(input, q, axis=dim, keepdims=keepdim, method=interpolation)"),
     ]
 }

@@ -27,32 +27,24 @@ _PLACEHOLDERS = (
     "torch._dynamo",
     "torch._functorch",
     "torch._inductor",
-    "torch._lowrank",
     "torch._prims_common",
     "torch._subclasses",
     "torch.ao",
     "torch.distributed",
-    "torch.distributions",
     "torch.export",
     "torch.fft",
     "torch.futures",
-    "torch.fx",
-    "torch.library",
     "torch.masked",
     "torch.nested",
     "torch.nn.attention",
     "torch.nn.intrinsic",
     "torch.nn.parallel",
     "torch.nn.quantized",
-    "torch.nn.utils.parametrizations",
-    "torch.nn.utils.stateless",
+    "torch.nn.utils.prune",
     "torch.onnx",
-    "torch.overrides",
     "torch.package",
-    "torch.profiler",
     "torch.quantization",
     "torch.sparse",
-    "torch.utils._pytree",
     "torch.utils._python_dispatch",
     "torch.utils.cpp_extension",
     "torch.utils.flop_counter",
@@ -64,6 +56,9 @@ _PLACEHOLDERS = (
     "torchvision.tv_tensors",
     "torchvision.utils",
 )
+
+# Classes that libraries name in annotations or ask about; they fail by name when one is made.
+_ABSENT_CLASSES = frozenset(("PyTorchFileReader", "PyTorchFileWriter", "SymInt", "SymFloat", "SymBool", "Tag"))
 
 
 class _MissingMeta(type):
@@ -127,15 +122,22 @@ class _Facade(ModuleType):
         self.__dict__["__all__"] = list(getattr(target, "__all__", []))
         from rustnn.torch_version import TorchVersion
 
+        # The native module is found through the module that adds PyTorch's inner names to it.
+        self.__dict__.pop("_C", None)
         self.__dict__["__version__"] = TorchVersion(_VERSIONS[name])
 
     def __getattr__(self, name: str) -> Any:
+        full = f"{self.__name__}.{name}"
         try:
-            value = getattr(self._target, name)
+            value = importlib.import_module(full) if full == "torch._C" else getattr(self._target, name)
         except AttributeError as error:
-            full = f"{self.__name__}.{name}"
             if full in sys.modules:
                 return sys.modules[full]
+            if name in _ABSENT_CLASSES and self.__name__ == "torch":
+                self.__dict__[name] = _missing_class(full)
+                return self.__dict__[name]
+            if full in _PLACEHOLDERS:
+                return importlib.import_module(full)
             raise AttributeError(
                 str(error).replace("module 'rustnn", f"module '{self.__name__}", 1)
             ) from None
@@ -149,6 +151,8 @@ def _mapped(name: str) -> str | None:
     root, _, rest = name.partition(".")
     if root not in _ROOTS:
         return None
+    if name == "torch._C":
+        return "rustnn._torch_c"
     return _ROOTS[root] + ("." + rest if rest else "")
 
 
@@ -195,6 +199,8 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
+        if fullname.startswith("rustnn."):
+            return _absent_part(fullname, path)
         mapped = _mapped(fullname)
         if mapped is None:
             return None
@@ -203,7 +209,7 @@ class _Finder(importlib.abc.MetaPathFinder):
             spec = importlib.machinery.ModuleSpec(fullname, _Loader(mapped), is_package=True)
             spec.origin = "rustnn"
             return spec
-        if any(fullname == name or fullname.startswith(name + ".") for name in _PLACEHOLDERS):
+        if _stands_in(fullname):
             return importlib.machinery.ModuleSpec(fullname, _Loader(None), is_package=True)
         raise ModuleNotFoundError(
             f"No module named {fullname!r}: rustnn answers for torch and torchvision here, and does not have this "
@@ -219,6 +225,19 @@ class _Finder(importlib.abc.MetaPathFinder):
         name = getattr(context, "name", None)
         if name in _VERSIONS:
             yield _Distribution(name)
+
+
+def _stands_in(name: str) -> bool:
+    return any(name == known or name.startswith(known + ".") for known in _PLACEHOLDERS)
+
+
+def _absent_part(name: str, path: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
+    """What `from torch.distributed import rpc` looks for under the name of rustnn's module."""
+    theirs = name.replace("rustnn.vision", "torchvision", 1)
+    theirs = theirs.replace("rustnn.", "torch.", 1)
+    if not _stands_in(theirs) or importlib.machinery.PathFinder.find_spec(name, path) is not None:
+        return None
+    return importlib.machinery.ModuleSpec(theirs, _Loader(None), is_package=True)
 
 
 def _exists(name: str) -> bool:

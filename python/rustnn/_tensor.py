@@ -348,6 +348,8 @@ class _TensorMethods:
                     return self.to(getattr(_C, name))
             raise ValueError(f"invalid type: {dtype!r}")
         if isinstance(dtype, type) and hasattr(dtype, "dtype"):
+            if getattr(dtype, "is_cuda", False) is True:
+                raise _absent_device("cuda")
             return self.to(dtype.dtype)
         return self.to(dtype)
 

@@ -44,6 +44,17 @@ impl PyTensor {
         let old = unsafe { std::mem::replace(&mut *slf.get().inner.get(), t) };
         old.set_host(std::ptr::null_mut());
     }
+
+    /// Exchanges what two objects show.
+    fn exchange(a: &Bound<'_, PyTensor>, b: &Bound<'_, PyTensor>) {
+        if a.is(b) {
+            return;
+        }
+        // SAFETY: the GIL is held, the objects are two, and no reference into `inner` outlives a call.
+        unsafe { std::mem::swap(&mut *a.get().inner.get(), &mut *b.get().inner.get()) };
+        a.get().get().set_host(a.as_ptr().cast());
+        b.get().get().set_host(b.as_ptr().cast());
+    }
 }
 
 /// The Python object that shows `t`: the living one, or a new one.
@@ -527,6 +538,12 @@ pub fn _become<'py>(x: Bound<'py, PyTensor>, other: &Bound<'py, PyTensor>) -> Py
     let t = other.get().get();
     PyTensor::replace(&x, t.rebound(&t));
     Ok(x)
+}
+
+/// Exchanges what two tensors are: memory, shape, graph, gradient (`utils.swap_tensors`).
+#[pyfunction]
+pub fn _exchange(a: &Bound<'_, PyTensor>, b: &Bound<'_, PyTensor>) {
+    PyTensor::exchange(a, b);
 }
 
 /// A tensor over `t`'s storage with these sizes, strides and offset, without a graph.

@@ -1,0 +1,3 @@
+"""Distributions."""
+
+from . import constraints

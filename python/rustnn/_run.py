@@ -45,7 +45,6 @@ _PLACEHOLDERS = (
     "torch.package",
     "torch.quantization",
     "torch.sparse",
-    "torch.utils._python_dispatch",
     "torch.utils.cpp_extension",
     "torch.utils.flop_counter",
     "torch.utils.mobile_optimizer",
@@ -67,7 +66,9 @@ class _MissingMeta(type):
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise AttributeError(_why(f"{cls.__qualname__}.{name}"))
+        value = _missing_class(f"{cls.__qualname__}.{name}")
+        setattr(cls, name, value)
+        return value
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         # A decorator used without arguments at import time passes its function through.
@@ -163,7 +164,7 @@ class _Loader(importlib.abc.Loader):
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         if self.target is None:
-            return _Placeholder(spec.name)
+            return _Placeholder(_theirs(spec.name))
         module = importlib.import_module(self.target)
         if spec.name in _ROOTS:
             return _Facade(spec.name, module)
@@ -233,18 +234,32 @@ def _stands_in(name: str) -> bool:
 
 def _absent_part(name: str, path: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
     """What `from torch.distributed import rpc` looks for under the name of rustnn's module."""
-    theirs = name.replace("rustnn.vision", "torchvision", 1)
-    theirs = theirs.replace("rustnn.", "torch.", 1)
-    if not _stands_in(theirs) or importlib.machinery.PathFinder.find_spec(name, path) is not None:
+    if _probing or not _stands_in(_theirs(name)):
         return None
-    return importlib.machinery.ModuleSpec(theirs, _Loader(None), is_package=True)
+    if importlib.machinery.PathFinder.find_spec(name, path) is not None:
+        return None
+    return importlib.machinery.ModuleSpec(name, _Loader(None), is_package=True)
+
+
+def _theirs(name: str) -> str:
+    """PyTorch's name of a module of rustnn's."""
+    if name.startswith("rustnn."):
+        name = name.replace("rustnn.vision", "torchvision", 1).replace("rustnn.", "torch.", 1)
+    return name
+
+
+# The names that `_exists` is asking about: placeholders do not count then.
+_probing: list[str] = []
 
 
 def _exists(name: str) -> bool:
+    _probing.append(name)
     try:
         return importlib.util.find_spec(name) is not None
     except (ModuleNotFoundError, ValueError, AttributeError):
         return False
+    finally:
+        _probing.pop()
 
 
 def install_as_torch() -> None:

@@ -391,7 +391,6 @@ class _TensorMethods:
     is_cuda = property(lambda self: False, doc="False: the tensor is on the CPU.")
     is_xpu = property(lambda self: False, doc="False: the tensor is on the CPU.")
     is_mps = property(lambda self: False, doc="False: the tensor is on the CPU.")
-    is_meta = property(lambda self: False, doc="False: the tensor has data.")
     is_cpu = property(lambda self: True, doc="True: the tensor is on the CPU.")
     is_sparse = property(lambda self: False, doc="False: all tensors are dense.")
     is_quantized = property(lambda self: False, doc="False: there are no quantized tensors.")

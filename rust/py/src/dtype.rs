@@ -213,6 +213,11 @@ pub fn check_device(name: &str) -> PyResult<()> {
     let kind = name.split(':').next().unwrap_or(name);
     match kind {
         "cpu" => Ok(()),
+        "meta" if in_meta() => Ok(()),
+        "meta" => Err(PyNotImplementedError::new_err(
+            "rustnn has no tensors without memory (device 'meta')\n  hint: make the network on the CPU; inside of `with \
+             torch.device('meta'):` modules can be made too, and have memory",
+        )),
         _ if KNOWN.contains(&kind) => Err(PyRuntimeError::new_err(format!(
             "device '{name}' is not available: this build of rustnn computes on the CPU\n  hint: devices here: cpu. \
              Write device = 'cuda' if torch.cuda.is_available() else 'cpu'; support for GPUs through wgpu is being built"
@@ -272,11 +277,29 @@ impl PyDevice {
     fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<(Py<PyAny>, (String,))> {
         Ok((slf.get_type().into_any().unbind(), (slf.get().__str__(),)))
     }
-    fn __enter__(slf: Py<Self>) -> PyResult<Py<Self>> {
+    /// A block on `cpu` changes nothing. In one on `meta`, tensors have memory all the same, but say `meta`, and what
+    /// is drawn to fill them is not taken from the stream of random numbers: libraries make a network there whose
+    /// weights they set afterwards.
+    fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
+        match slf.get().kind.as_str() {
+            "cpu" => {}
+            "meta" => {
+                let state = py.import("rustnn.random")?.call_method0("get_rng_state")?.unbind();
+                META.with_borrow_mut(|m| m.push(state));
+            }
+            _ => check_device(&slf.get().text())?,
+        }
         Ok(slf)
     }
     #[pyo3(signature = (*_args))]
-    fn __exit__(&self, _args: &Bound<'_, pyo3::types::PyTuple>) {}
+    fn __exit__(&self, py: Python<'_>, _args: &Bound<'_, pyo3::types::PyTuple>) -> PyResult<()> {
+        if self.kind == "meta"
+            && let Some(state) = META.with_borrow_mut(Vec::pop)
+        {
+            py.import("rustnn.random")?.call_method1("set_rng_state", (state,))?;
+        }
+        Ok(())
+    }
 }
 
 impl PyDevice {
@@ -284,6 +307,24 @@ impl PyDevice {
     pub fn text(&self) -> String {
         self.__str__()
     }
+}
+
+thread_local! {
+    /// The state of the generator at the beginning of each block on `meta` around this.
+    static META: std::cell::RefCell<Vec<Py<PyAny>>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// Whether a block on `meta` is around.
+pub fn in_meta() -> bool {
+    META.with_borrow(|m| !m.is_empty())
+}
+
+/// The device that tensors say they are on: `cpu`, but in a block on `meta`.
+pub fn current(py: Python<'_>) -> PyResult<Py<PyDevice>> {
+    if in_meta() {
+        return Py::new(py, PyDevice { kind: "meta".into(), index: None });
+    }
+    cpu(py)
 }
 
 static CPU: PyOnceLock<Py<PyDevice>> = PyOnceLock::new();

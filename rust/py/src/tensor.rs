@@ -1,6 +1,6 @@
 //! The Python `Tensor` class: the object, its identity, its properties. Ops come from the registry (`call`).
 
-use crate::dtype::{cpu, dtype_object};
+use crate::dtype::{current, dtype_object};
 use crate::error::OrRaise;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
@@ -149,7 +149,7 @@ impl PyTensor {
     }
     #[getter]
     fn device(&self, py: Python<'_>) -> PyResult<Py<crate::dtype::PyDevice>> {
-        cpu(py)
+        current(py)
     }
     #[getter]
     fn layout<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -236,7 +236,7 @@ impl PyTensor {
     }
     #[getter]
     fn is_meta(&self) -> bool {
-        false
+        crate::dtype::in_meta()
     }
     #[getter]
     fn is_mps(&self) -> bool {

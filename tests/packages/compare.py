@@ -56,5 +56,5 @@ if __name__ == "__main__":
     left, right = (read(Path(p).read_text()) for p in sys.argv[1:3])
     result = compare(left, right)
     print(f"{len(left)} values expected, {len(right)} found, {len(result)} differences")
-    print("\n".join(result[:20]))
+    print("\n".join(result[:60]))
     sys.exit(bool(result))

@@ -83,12 +83,13 @@ class _Odds(Distribution):
 
 
 def _softplus(x: Tensor) -> Tensor:
-    return x.clamp(min=0) + (-x.abs()).exp().log1p()
+    """log(1 + exp(x)), with the gradient 1/2 at 0."""
+    return _C.logaddexp(x, _C.zeros_like(x))
 
 
 def _cross_entropy(logits: Tensor, value: Tensor) -> Tensor:
     """-(value · log p + (1 - value) · log(1 - p))."""
-    return logits.clamp(min=0) - logits * value + (-logits.abs()).exp().log1p()
+    return _softplus(logits) - logits * value
 
 
 class Bernoulli(_Odds, ExponentialFamily):

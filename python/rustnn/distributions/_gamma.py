@@ -52,8 +52,9 @@ class Gamma(ExponentialFamily):
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         shape = self._extended_shape(sample_shape)
         value = _C._standard_gamma(self.concentration.expand(shape)) / self.rate.expand(shape)
-        value.detach().clamp_(min=finfo(value.dtype).tiny)
-        return value
+        # Raised to the smallest normal number without a trace in the graph.
+        plain = value.detach()
+        return value + (plain.clamp(min=finfo(value.dtype).tiny) - plain)
 
     def log_prob(self, value: Tensor) -> Tensor:
         value = _C.as_tensor(value, dtype=self.rate.dtype)

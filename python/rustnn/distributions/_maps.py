@@ -458,7 +458,7 @@ class SigmoidTransform(Transform):
 
 
 def _softplus(x: Tensor) -> Tensor:
-    return x.clamp(min=0) + (-x.abs()).exp().log1p()
+    return _C.logaddexp(x, _C.zeros_like(x))
 
 
 class SoftplusTransform(Transform):

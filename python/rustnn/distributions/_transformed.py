@@ -226,6 +226,11 @@ class Kumaraswamy(TransformedDistribution):
     def variance(self) -> Tensor:
         return self._moment(2) - self.mean.pow(2)
 
+    def entropy(self) -> Tensor:
+        a, b = self.concentration1, self.concentration0
+        harmonic = (b + 1).digamma() + euler_constant
+        return 1 - b.reciprocal() + (1 - a.reciprocal()) * harmonic - a.log() - b.log()
+
 
 class InverseGamma(TransformedDistribution):
     """1 over a gamma number."""

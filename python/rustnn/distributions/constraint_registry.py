@@ -80,9 +80,9 @@ _both(constraints.nonnegative, lambda c: ExpTransform() if _is_zero(c.lower_boun
 _both(constraints.less_than(0), lambda c: ComposeTransform([ExpTransform(), AffineTransform(c.upper_bound, -1)]))
 _both(constraints.unit_interval, _interval)
 _both(constraints.half_open_interval(0, 1), _interval)
-_both(constraints.lower_cholesky, lambda c: LowerCholeskyTransform())
-_both(constraints.positive_definite, lambda c: PositiveDefiniteTransform())
-_both(constraints.positive_semidefinite, lambda c: PositiveDefiniteTransform())
+transform_to.register(constraints.lower_cholesky, lambda c: LowerCholeskyTransform())
+transform_to.register(constraints.positive_definite, lambda c: PositiveDefiniteTransform())
+transform_to.register(constraints.positive_semidefinite, lambda c: PositiveDefiniteTransform())
 biject_to.register(constraints.simplex, lambda c: StickBreakingTransform())
 transform_to.register(constraints.simplex, lambda c: SoftmaxTransform())
 

@@ -150,14 +150,13 @@ class Distribution:
         lead = value.dim() - len(self._event_shape)
         if tuple(value.shape[lead:]) != tuple(self._event_shape):
             raise ValueError(
-                "The right-most size of value must match event_shape: "
-                f"{tuple(value.shape)} vs {tuple(self._event_shape)}."
+                f"The right-most size of value must match event_shape: {value.shape} vs {self._event_shape}."
             )
         expected = (*self._batch_shape, *self._event_shape)
         for i, j in zip(reversed(value.shape), reversed(expected), strict=False):
             if i != 1 and j != 1 and i != j:
                 raise ValueError(
-                    f"Value is not broadcastable with batch_shape+event_shape: {tuple(value.shape)} vs {expected}."
+                    f"Value is not broadcastable with batch_shape+event_shape: {value.shape} vs {Size(expected)}."
                 )
         try:
             support = self.support

@@ -9,7 +9,7 @@ from typing import Any
 from rustnn import _C
 
 from ._compound import Independent, TransformedDistribution
-from ._continuous import Cauchy, Exponential, HalfNormal, Laplace, Normal, Uniform
+from ._continuous import Cauchy, Exponential, HalfCauchy, HalfNormal, Laplace, Normal, Uniform
 from ._discrete import Bernoulli, Binomial, Categorical, Geometric, OneHotCategorical, Poisson, _softplus
 from ._gamma import Beta, Dirichlet, Gamma
 from ._transformed import Gumbel, Pareto
@@ -163,6 +163,16 @@ def _cauchy(p: Any, q: Any) -> Tensor:
 @register_kl(HalfNormal, HalfNormal)
 def _half_normal(p: Any, q: Any) -> Tensor:
     return _normal(p.base_dist, q.base_dist)
+
+
+@register_kl(HalfCauchy, HalfCauchy)
+def _half_cauchy(p: Any, q: Any) -> Tensor:
+    return _cauchy(p.base_dist, q.base_dist)
+
+
+@register_kl(Bernoulli, Poisson)
+def _bernoulli_poisson(p: Any, q: Any) -> Tensor:
+    return -p.entropy() - (p.probs * q.rate.log() - q.rate)
 
 
 @register_kl(Gumbel, Gumbel)

@@ -56,6 +56,23 @@ _PLACEHOLDERS = (
     "torch.utils.tensorboard",
     "torchvision.extension",
     "torchvision.io",
+    "torchvision.models.convnext",
+    "torchvision.models.densenet",
+    "torchvision.models.detection",
+    "torchvision.models.efficientnet",
+    "torchvision.models.feature_extraction",
+    "torchvision.models.googlenet",
+    "torchvision.models.inception",
+    "torchvision.models.mobilenet",
+    "torchvision.models.mobilenetv2",
+    "torchvision.models.mobilenetv3",
+    "torchvision.models.optical_flow",
+    "torchvision.models.segmentation",
+    "torchvision.models.shufflenetv2",
+    "torchvision.models.squeezenet",
+    "torchvision.models.swin_transformer",
+    "torchvision.models.video",
+    "torchvision.models.vision_transformer",
     "torchvision.ops",
     "torchvision.tv_tensors",
     "torchvision.utils",
@@ -130,6 +147,8 @@ class _Facade(ModuleType):
 
         # The native module is found through the module that adds PyTorch's inner names to it.
         self.__dict__.pop("_C", None)
+        if name == "torch":
+            self.__dict__["torch"] = self  # PyTorch has this name, and programs write torch.torch.Tensor
         self.__dict__["__version__"] = TorchVersion(_VERSIONS[name])
 
     def __getattr__(self, name: str) -> Any:

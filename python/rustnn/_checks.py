@@ -11,6 +11,7 @@ from rustnn._size import Size
 
 __all__ = [
     "_assert",
+    "_assert_async",
     "_check",
     "_check_index",
     "_check_is_size",
@@ -33,6 +34,17 @@ def _assert(condition: Any, message: str) -> None:
         AssertionError: the condition is false.
     """
     assert condition, message  # noqa: S101
+
+
+def _assert_async(input: Any, assert_msg: str = "Expected Tensor with single nonzero value, but got zero") -> None:
+    """Raises `RuntimeError` if the one element of a tensor is zero or false."""
+    if input.numel() != 1:
+        raise RuntimeError(
+            "Boolean value of Tensor with " + ("no values" if input.numel() == 0 else "more than one value")
+            + " is ambiguous"
+        )
+    if not bool(input):
+        raise RuntimeError(assert_msg)
 
 
 def _check_with(error_type: type[Exception], cond: Any, message: Message = None) -> None:

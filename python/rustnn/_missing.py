@@ -18,7 +18,6 @@ _INSTEAD = {
     "stft": "frame the signal with tensor.unfold and multiply by a matrix of sines and cosines",
     "distributed": "train in one process: all cores are used already; gradients of several processes can be "
     "averaged with mpi4py on tensor.numpy()",
-    "onnx": "export is not available; save weights with rustnn.save or safetensors",
     "export": "programs run eagerly; there is no graph of Python code to export",
     "_dynamo": "programs run eagerly and are not compiled: call the function itself",
     "sparse": "tensors are dense",

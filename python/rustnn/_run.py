@@ -39,6 +39,7 @@ _PLACEHOLDERS = (
     "torch.export",
     "torch.fft",
     "torch.futures",
+    "torch.fx",
     "torch.masked",
     "torch.nested",
     "torch.nn.attention",

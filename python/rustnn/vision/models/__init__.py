@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ._absent import absent
 from ._weights import WeightsEnum, weights_enum
 from .resnet import (
     ResNet,
@@ -56,4 +57,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name.endswith("_Weights") and name.removesuffix("_Weights").lower() in {n.lower() for n in __all__}:
         return weights_enum(name)
+    network = absent(name)
+    if network is not None:
+        globals()[name] = network
+        return network
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,6 +7,7 @@ compiled module `rustnn._C`; packages such as `rustnn.nn` are loaded when they a
 from __future__ import annotations
 
 import importlib
+import math
 from typing import TYPE_CHECKING, Any
 
 from rustnn import _C, _foreach, _inplace_views, _storage
@@ -27,6 +28,8 @@ _foreach.install(globals())
 from rustnn import random  # noqa: E402  (needs the native names above)
 from rustnn._aliases import *  # noqa: E402, F403
 from rustnn._aliases import __all__ as _alias_names  # noqa: E402
+from rustnn._checks import *  # noqa: E402, F403
+from rustnn._checks import __all__ as _check_names  # noqa: E402
 from rustnn._functions import *  # noqa: E402, F403
 from rustnn._functions import __all__ as _function_names  # noqa: E402
 from rustnn._tensor_str import get_printoptions, printoptions, set_printoptions  # noqa: E402
@@ -48,10 +51,16 @@ from rustnn.random import (  # noqa: E402
 
 __version__: str = _C.__version__
 
+inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
+newaxis = None
+
 # Loaded at first use; the second name is the module it stands in.
 _LAZY_MODULES = {
     name: f"rustnn.{name}"
     for name in (
+        "__config__",
+        "__future__",
+        "accelerator",
         "amp",
         "autograd",
         "backends",
@@ -60,15 +69,20 @@ _LAZY_MODULES = {
         "distributed",
         "distributions",
         "fft",
+        "func",
+        "fx",
         "hub",
         "interop",
         "jit",
+        "library",
         "linalg",
         "mps",
+        "mtia",
         "multiprocessing",
         "nn",
         "onnx",
         "optim",
+        "overrides",
         "profiler",
         "serialization",
         "special",
@@ -90,7 +104,39 @@ _LAZY_NAMES = {
     "GradScaler": "rustnn.amp",
     "autocast": "rustnn.amp",
     "install_as_torch": "rustnn._run",
+    "TypedStorage": "rustnn._storage",
+    "UntypedStorage": "rustnn._storage",
+    "ScriptFunction": "rustnn.jit",
+    "ScriptModule": "rustnn.jit",
+    "asarray": "rustnn._convert",
+    "ops": "rustnn._op_names",
+    "pca_lowrank": "rustnn._lowrank",
+    "svd_lowrank": "rustnn._lowrank",
+    "record_function": "rustnn.autograd.profiler",
+    **dict.fromkeys(
+        (
+            "autocast_decrement_nesting",
+            "autocast_increment_nesting",
+            "clear_autocast_cache",
+            "get_autocast_cpu_dtype",
+            "get_autocast_dtype",
+            "get_autocast_gpu_dtype",
+            "is_autocast_cache_enabled",
+            "is_autocast_cpu_enabled",
+            "is_autocast_enabled",
+            "set_autocast_cache_enabled",
+            "set_autocast_cpu_dtype",
+            "set_autocast_cpu_enabled",
+            "set_autocast_dtype",
+            "set_autocast_enabled",
+            "set_autocast_gpu_dtype",
+        ),
+        "rustnn.amp._queries",
+    ),
 }
+_TENSOR_TYPES = frozenset(f"{kind}Tensor" for kind in (
+    "Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool",
+))  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -105,6 +151,10 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_LAZY_NAMES[name]), name)
         globals()[name] = value
         return value
+    elif name in _TENSOR_TYPES:
+        types: dict[str, Any] = importlib.import_module("rustnn._legacy").TYPES
+        globals().update(types)
+        return types[name]
     if name.startswith("__"):
         raise AttributeError(f"module 'rustnn' has no attribute {name!r}")
     _missing = importlib.import_module("rustnn._missing")
@@ -113,7 +163,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY_MODULES, *_LAZY_NAMES})
+    return sorted({*globals(), *_LAZY_MODULES, *_LAZY_NAMES, *_TENSOR_TYPES})
 
 
 __all__ = [
@@ -121,16 +171,22 @@ __all__ = [
     *(_name for _name in dir(_C) if not _name.startswith("_")),
     *_alias_names,
     *_function_names,
+    *_check_names,
     "autograd",  # noqa: F405  (loaded at first use)
+    "e",
     "enable_grad",
     "fork_rng",
     "get_printoptions",
     "get_rng_state",
     "grad_mode",
+    "inf",
     "inference_mode",
     "initial_seed",
     "manual_seed",
+    "nan",
+    "newaxis",
     "no_grad",
+    "pi",
     "printoptions",
     "random",
     "seed",

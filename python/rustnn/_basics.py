@@ -40,6 +40,13 @@ def new_tensor(
     return _C.tensor(data, dtype=self.dtype if dtype is None else dtype, requires_grad=requires_grad)
 
 
+def new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
+    """A tensor of this one's dtype: of sizes (uninitialized), of a sequence of data, or over a tensor's memory."""
+    from rustnn import _legacy
+
+    return _legacy.new(self, *args, device=device)
+
+
 def is_same_size(self: Tensor, other: Tensor) -> bool:
     """Whether both have the same shape."""
     return bool(self.shape == other.shape)
@@ -81,6 +88,7 @@ def _resolved(self: Tensor) -> Tensor:
 
 methods: dict[str, Any] = {
     "numpy": numpy,
+    "new": new,
     "new_tensor": new_tensor,
     "is_same_size": is_same_size,
     "is_nonzero": is_nonzero,

@@ -182,7 +182,7 @@ def get_num_interop_threads() -> int:
 
 def get_default_device() -> Any:
     """The device on which factories make tensors."""
-    return _C.device("cpu")
+    return _C.empty(0).device
 
 
 def set_default_device(device: Any) -> None:

@@ -10,11 +10,7 @@ _INSTEAD = {
     "sparse_csr_tensor": "tensors are dense: build the dense tensor, or gather and scatter by index",
     "quantization": "networks run in float32, bfloat16 or float16",
     "ao": "networks run in float32, bfloat16 or float16",
-    "complex64": "there are no complex dtypes: keep real and imaginary parts in two tensors",
-    "complex128": "there are no complex dtypes: keep real and imaginary parts in two tensors",
     "complex": "there are no complex dtypes: keep real and imaginary parts in two tensors",
-    "cfloat": "there are no complex dtypes: keep real and imaginary parts in two tensors",
-    "cdouble": "there are no complex dtypes: keep real and imaginary parts in two tensors",
     "view_as_complex": "there are no complex dtypes: rotate pairs with sine and cosine on real tensors",
     "view_as_real": "there are no complex dtypes: keep real and imaginary parts in two tensors",
     "polar": "there are no complex dtypes: use abs * cos(angle) and abs * sin(angle)",
@@ -22,16 +18,9 @@ _INSTEAD = {
     "stft": "frame the signal with tensor.unfold and multiply by a matrix of sines and cosines",
     "distributed": "train in one process: all cores are used already; gradients of several processes can be "
     "averaged with mpi4py on tensor.numpy()",
-    "onnx": "export is not available; save weights with rustnn.save or safetensors",
-    "fx": "programs run eagerly; there is no graph of Python code to rewrite",
     "export": "programs run eagerly; there is no graph of Python code to export",
     "_dynamo": "programs run eagerly and are not compiled: call the function itself",
     "sparse": "tensors are dense",
-    "float8_e4m3fn": "the narrow dtypes are bfloat16 and float16",
-    "float8_e5m2": "the narrow dtypes are bfloat16 and float16",
-    "uint16": "the integer dtypes are uint8, int8, int16, int32 and int64",
-    "uint32": "the integer dtypes are uint8, int8, int16, int32 and int64",
-    "uint64": "the integer dtypes are uint8, int8, int16, int32 and int64",
 }
 
 

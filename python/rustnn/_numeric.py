@@ -14,14 +14,27 @@ _FLOATS = {
     "float32": (32, 3.4028234663852886e38, 2.0**-126, 2.0**-23, 1e-6),
     "float16": (16, 65504.0, 2.0**-14, 2.0**-10, 1e-3),
     "bfloat16": (16, 3.3895313892515355e38, 2.0**-126, 2.0**-7, 1e-2),
+    # Those that are names only: programs put their limits into tables.
+    "float8_e4m3fn": (8, 448.0, 2.0**-6, 0.125, 1.0),
+    "float8_e4m3fnuz": (8, 240.0, 2.0**-7, 0.125, 1.0),
+    "float8_e5m2": (8, 57344.0, 2.0**-14, 0.25, 1.0),
+    "float8_e5m2fnuz": (8, 57344.0, 2.0**-15, 0.25, 1.0),
+    "float8_e8m0fnu": (8, 2.0**127, 2.0**-127, 1.0, 1.0),
 }
+# Complex numbers have the limits of their parts.
+_PARTS = {"complex32": "float16", "complex64": "float32", "complex128": "float64"}
 _SUBNORMALS = {"float64": 5e-324, "float32": 2.0**-149, "float16": 2.0**-24, "bfloat16": 2.0**-133}
+_SUBNORMALS |= {"float8_e4m3fn": 2.0**-9, "float8_e4m3fnuz": 2.0**-10, "float8_e5m2": 2.0**-16}
+_SUBNORMALS |= {"float8_e5m2fnuz": 2.0**-17, "float8_e8m0fnu": 2.0**-127}
 _INTEGERS = {
     "int64": (64, True),
     "int32": (32, True),
     "int16": (16, True),
     "int8": (8, True),
     "uint8": (8, False),
+    "uint16": (16, False),
+    "uint32": (32, False),
+    "uint64": (64, False),
 }
 
 
@@ -37,13 +50,14 @@ class finfo:
     def __init__(self, type: Any = None) -> None:
         dtype = _C.get_default_dtype() if type is None else type
         name = str(dtype).rsplit(".", 1)[-1]
+        name = _PARTS.get(name, name)
         if name not in _FLOATS:
             raise TypeError(
                 f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle '{name}'"
             )
         self.dtype = name
         self.bits, self.max, self.tiny, self.eps, self.resolution = _FLOATS[name]
-        self.min = -self.max
+        self.min = -self.max if name != "float8_e8m0fnu" else self.tiny
         self.smallest_normal = self.tiny
         self.smallest_subnormal = _SUBNORMALS[name]
 

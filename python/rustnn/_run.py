@@ -27,43 +27,60 @@ _PLACEHOLDERS = (
     "torch._dynamo",
     "torch._functorch",
     "torch._inductor",
-    "torch._lowrank",
     "torch._prims_common",
     "torch._subclasses",
     "torch.ao",
     "torch.distributed",
-    "torch.distributions",
+    "torch.distributions.continuous_bernoulli",
+    "torch.distributions.generalized_pareto",
+    "torch.distributions.lkj_cholesky",
+    "torch.distributions.lowrank_multivariate_normal",
+    "torch.distributions.wishart",
     "torch.export",
     "torch.fft",
     "torch.futures",
     "torch.fx",
-    "torch.library",
     "torch.masked",
     "torch.nested",
     "torch.nn.attention",
     "torch.nn.intrinsic",
     "torch.nn.parallel",
     "torch.nn.quantized",
-    "torch.nn.utils.parametrizations",
-    "torch.nn.utils.stateless",
+    "torch.nn.utils.prune",
     "torch.onnx",
-    "torch.overrides",
     "torch.package",
-    "torch.profiler",
     "torch.quantization",
     "torch.sparse",
-    "torch.utils._pytree",
-    "torch.utils._python_dispatch",
     "torch.utils.cpp_extension",
     "torch.utils.flop_counter",
     "torch.utils.mobile_optimizer",
     "torch.utils.tensorboard",
     "torchvision.extension",
     "torchvision.io",
+    "torchvision.models.convnext",
+    "torchvision.models.densenet",
+    "torchvision.models.detection",
+    "torchvision.models.efficientnet",
+    "torchvision.models.feature_extraction",
+    "torchvision.models.googlenet",
+    "torchvision.models.inception",
+    "torchvision.models.mobilenet",
+    "torchvision.models.mobilenetv2",
+    "torchvision.models.mobilenetv3",
+    "torchvision.models.optical_flow",
+    "torchvision.models.segmentation",
+    "torchvision.models.shufflenetv2",
+    "torchvision.models.squeezenet",
+    "torchvision.models.swin_transformer",
+    "torchvision.models.video",
+    "torchvision.models.vision_transformer",
     "torchvision.ops",
     "torchvision.tv_tensors",
     "torchvision.utils",
 )
+
+# Classes that libraries name in annotations or ask about; they fail by name when one is made.
+_ABSENT_CLASSES = frozenset(("PyTorchFileReader", "PyTorchFileWriter", "SymInt", "SymFloat", "SymBool", "Tag"))
 
 
 class _MissingMeta(type):
@@ -72,7 +89,9 @@ class _MissingMeta(type):
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise AttributeError(_why(f"{cls.__qualname__}.{name}"))
+        value = _missing_class(f"{cls.__qualname__}.{name}")
+        setattr(cls, name, value)
+        return value
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         # A decorator used without arguments at import time passes its function through.
@@ -127,15 +146,24 @@ class _Facade(ModuleType):
         self.__dict__["__all__"] = list(getattr(target, "__all__", []))
         from rustnn.torch_version import TorchVersion
 
+        # The native module is found through the module that adds PyTorch's inner names to it.
+        self.__dict__.pop("_C", None)
+        if name == "torch":
+            self.__dict__["torch"] = self  # PyTorch has this name, and programs write torch.torch.Tensor
         self.__dict__["__version__"] = TorchVersion(_VERSIONS[name])
 
     def __getattr__(self, name: str) -> Any:
+        full = f"{self.__name__}.{name}"
         try:
-            value = getattr(self._target, name)
+            value = importlib.import_module(full) if full == "torch._C" else getattr(self._target, name)
         except AttributeError as error:
-            full = f"{self.__name__}.{name}"
             if full in sys.modules:
                 return sys.modules[full]
+            if name in _ABSENT_CLASSES and self.__name__ == "torch":
+                self.__dict__[name] = _missing_class(full)
+                return self.__dict__[name]
+            if full in _PLACEHOLDERS:
+                return importlib.import_module(full)
             raise AttributeError(
                 str(error).replace("module 'rustnn", f"module '{self.__name__}", 1)
             ) from None
@@ -149,6 +177,8 @@ def _mapped(name: str) -> str | None:
     root, _, rest = name.partition(".")
     if root not in _ROOTS:
         return None
+    if name == "torch._C":
+        return "rustnn._torch_c"
     return _ROOTS[root] + ("." + rest if rest else "")
 
 
@@ -159,7 +189,7 @@ class _Loader(importlib.abc.Loader):
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         if self.target is None:
-            return _Placeholder(spec.name)
+            return _Placeholder(_theirs(spec.name))
         module = importlib.import_module(self.target)
         if spec.name in _ROOTS:
             return _Facade(spec.name, module)
@@ -195,6 +225,8 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
+        if fullname.startswith("rustnn."):
+            return _absent_part(fullname, path)
         mapped = _mapped(fullname)
         if mapped is None:
             return None
@@ -203,7 +235,7 @@ class _Finder(importlib.abc.MetaPathFinder):
             spec = importlib.machinery.ModuleSpec(fullname, _Loader(mapped), is_package=True)
             spec.origin = "rustnn"
             return spec
-        if any(fullname == name or fullname.startswith(name + ".") for name in _PLACEHOLDERS):
+        if _stands_in(fullname):
             return importlib.machinery.ModuleSpec(fullname, _Loader(None), is_package=True)
         raise ModuleNotFoundError(
             f"No module named {fullname!r}: rustnn answers for torch and torchvision here, and does not have this "
@@ -221,11 +253,38 @@ class _Finder(importlib.abc.MetaPathFinder):
             yield _Distribution(name)
 
 
+def _stands_in(name: str) -> bool:
+    return any(name == known or name.startswith(known + ".") for known in _PLACEHOLDERS)
+
+
+def _absent_part(name: str, path: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
+    """What `from torch.distributed import rpc` looks for under the name of rustnn's module."""
+    if _probing or not _stands_in(_theirs(name)):
+        return None
+    if importlib.machinery.PathFinder.find_spec(name, path) is not None:
+        return None
+    return importlib.machinery.ModuleSpec(name, _Loader(None), is_package=True)
+
+
+def _theirs(name: str) -> str:
+    """PyTorch's name of a module of rustnn's."""
+    if name.startswith("rustnn."):
+        name = name.replace("rustnn.vision", "torchvision", 1).replace("rustnn.", "torch.", 1)
+    return name
+
+
+# The names that `_exists` is asking about: placeholders do not count then.
+_probing: list[str] = []
+
+
 def _exists(name: str) -> bool:
+    _probing.append(name)
     try:
         return importlib.util.find_spec(name) is not None
     except (ModuleNotFoundError, ValueError, AttributeError):
         return False
+    finally:
+        _probing.pop()
 
 
 def install_as_torch() -> None:

@@ -12,10 +12,64 @@ Tensor = _C.Tensor
 
 
 class UntypedStorage:
-    """The bytes that a tensor and its views share."""
+    """The bytes that a tensor and its views share.
 
-    def __init__(self, tensor: Any) -> None:
-        self._tensor = tensor
+    Args:
+        source: the tensor; or a number of bytes, or their values, for a storage of its own.
+
+    Example::
+
+        >>> rustnn.UntypedStorage([1, 2, 3]).nbytes()
+        3
+    """
+
+    def __init__(self, source: Any = 0, *, device: Any = None) -> None:
+        if device is not None:
+            _C.empty(0, device=device)
+        if isinstance(source, int):
+            if source < 0:
+                raise RuntimeError(f"UntypedStorage: the number of bytes cannot be negative, got {source}")
+            source = _C.empty(source, dtype=_C.uint8)
+        elif not isinstance(source, _C.Tensor):
+            source = _C.tensor(list(source), dtype=_C.uint8)
+        self._tensor = source
+
+    @classmethod
+    def from_file(cls, filename: Any, shared: bool = False, nbytes: int = 0) -> UntypedStorage:
+        """The bytes of a file, read from the disk when they are used.
+
+        Args:
+            filename: the path.
+            shared: writes reach the file (which is made longer if it is too short); else they stay in memory.
+            nbytes: how many bytes from the beginning.
+
+        Raises:
+            RuntimeError: the file is shorter than that.
+        """
+        import os
+
+        import numpy as np
+
+        if nbytes == 0:
+            return cls(0)
+        path = os.fspath(filename)
+        if shared:
+            with open(path, "ab") as file:
+                file.truncate(max(nbytes, os.path.getsize(path)))
+        elif os.path.getsize(path) < nbytes:
+            raise RuntimeError(
+                f"UntypedStorage.from_file: {path!r} has {os.path.getsize(path)} bytes, {nbytes} were asked for"
+            )
+        mapped = np.memmap(path, dtype=np.uint8, mode="r+" if shared else "c", shape=(nbytes,))
+        return cls(_C.from_numpy(np.asarray(mapped)))
+
+    def untyped(self) -> UntypedStorage:
+        """This storage."""
+        return self
+
+    def clone(self) -> UntypedStorage:
+        """A copy of the bytes."""
+        return UntypedStorage(self._bytes().clone())
 
     def data_ptr(self) -> int:
         """Address of the first byte."""

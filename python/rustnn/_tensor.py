@@ -348,6 +348,8 @@ class _TensorMethods:
                     return self.to(getattr(_C, name))
             raise ValueError(f"invalid type: {dtype!r}")
         if isinstance(dtype, type) and hasattr(dtype, "dtype"):
+            if getattr(dtype, "is_cuda", False) is True:
+                raise _absent_device("cuda")
             return self.to(dtype.dtype)
         return self.to(dtype)
 
@@ -389,7 +391,6 @@ class _TensorMethods:
     is_cuda = property(lambda self: False, doc="False: the tensor is on the CPU.")
     is_xpu = property(lambda self: False, doc="False: the tensor is on the CPU.")
     is_mps = property(lambda self: False, doc="False: the tensor is on the CPU.")
-    is_meta = property(lambda self: False, doc="False: the tensor has data.")
     is_cpu = property(lambda self: True, doc="True: the tensor is on the CPU.")
     is_sparse = property(lambda self: False, doc="False: all tensors are dense.")
     is_quantized = property(lambda self: False, doc="False: there are no quantized tensors.")

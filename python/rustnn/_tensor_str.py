@@ -25,6 +25,8 @@ class _PrintOptions:
 
 
 _OPTIONS = _PrintOptions()
+# Under this name PyTorch's libraries find the settings.
+PRINT_OPTS = _OPTIONS
 
 _PROFILES: dict[str, dict[str, Any]] = {
     "default": {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80},
@@ -201,6 +203,9 @@ def _contents(tensor: Any, indent: int) -> str:
         values = plain.tolist()
     formatter = _Formatter(_numbers(values), tensor.dtype.is_floating_point)
     return _nested(values, tensor.dim(), indent, formatter)
+
+
+_tensor_str = _contents
 
 
 def _with_suffixes(text: str, suffixes: list[str], indent: int) -> str:

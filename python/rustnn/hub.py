@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
+from urllib.parse import urlparse as urlparse
 
-__all__ = ["download_url_to_file", "get_dir", "load", "load_state_dict_from_url", "set_dir"]
+__all__ = ["HASH_REGEX", "download_url_to_file", "get_dir", "load", "load_state_dict_from_url", "set_dir"]
+
+# The beginning of a checksum in a file's name, as in resnet18-bfd8deac.pth.
+HASH_REGEX = re.compile(r"-([a-f0-9]*)\.")
+READ_DATA_CHUNK = 1 << 20
 
 _directory: dict[str, str] = {}
 
@@ -62,8 +68,6 @@ def load_state_dict_from_url(
     weights_only: bool = False,
 ) -> Any:
     """Weights from the network (kept on disk), loaded without running code from the file."""
-    import re
-
     import rustnn
 
     folder = model_dir or os.path.join(get_dir(), "checkpoints")

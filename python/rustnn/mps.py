@@ -23,3 +23,14 @@ def synchronize() -> None:
 
 def empty_cache() -> None:
     """Nothing to give back."""
+
+
+def current_allocated_memory() -> int:
+    return 0
+
+
+driver_allocated_memory = recommended_max_memory = current_allocated_memory
+
+
+def set_per_process_memory_fraction(fraction: float) -> None:
+    """Nothing to limit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from rustnn import _C
@@ -40,3 +41,9 @@ __all__ = [
     "set_grad_enabled",
     "set_multithreading_enabled",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "forward_ad":
+        return importlib.import_module("rustnn.autograd.forward_ad")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any, Self
 
-__all__ = ["emit_nvtx", "profile", "record_function"]
+__all__ = ["EventList", "emit_nvtx", "profile", "record_function"]
 
 _active: list[profile] = []
 
@@ -34,7 +34,9 @@ class record_function:
         return wrapper
 
 
-class _Table(list[dict[str, Any]]):
+class EventList(list[dict[str, Any]]):
+    """One row for each named region."""
+
     def table(self, sort_by: str | None = None, row_limit: int = 100, **_: Any) -> str:
         """The regions as text, longest first."""
         lines = [f"{'Name':<40} {'Calls':>8} {'Total ms':>12} {'Mean ms':>12}"]
@@ -73,14 +75,14 @@ class profile:
     def _add(self, name: str, start: float, end: float) -> None:
         self.events.append((name, start, end))
 
-    def key_averages(self, *_: Any, **__: Any) -> _Table:
+    def key_averages(self, *_: Any, **__: Any) -> EventList:
         """One row for each name."""
         rows: dict[str, dict[str, Any]] = {}
         for name, start, end in self.events:
             row = rows.setdefault(name, {"key": name, "count": 0, "total": 0.0})
             row["count"] += 1
             row["total"] += end - start
-        return _Table(rows.values())
+        return EventList(rows.values())
 
     def table(self, **kwargs: Any) -> str:
         return self.key_averages().table(**kwargs)

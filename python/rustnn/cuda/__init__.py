@@ -124,14 +124,106 @@ class device:
         return None
 
 
-class Stream:
+class _Absent:
+    """A class to name; making one raises."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise _refuse("torch.cuda.Stream")
+        raise _refuse(f"torch.cuda.{type(self).__name__}")
 
 
-class Event:
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise _refuse("torch.cuda.Event")
+class Stream(_Absent):
+    """A queue of work on a device."""
+
+
+class ExternalStream(Stream):
+    """A queue of work that another library made."""
+
+
+class Event(_Absent):
+    """A mark in such a queue."""
+
+
+class CUDAGraph(_Absent):
+    """Recorded work of a device."""
+
+
+class MemPool(_Absent):
+    """Memory of a device."""
+
+
+class graph(_Absent):
+    """A block whose work is recorded."""
+
+
+class StreamContext:
+    """A block whose work goes to a stream; nothing happens for `None`."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __enter__(self) -> None:
+        """Nothing to choose."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to restore."""
+
+
+def stream(stream: Any) -> StreamContext:
+    """A block whose work goes to a stream; nothing happens for `None`."""
+    return StreamContext(stream)
+
+
+default_generators: tuple[Any, ...] = ()
+
+
+def default_stream(device: Any = None) -> Any:
+    raise _refuse("torch.cuda.default_stream")
+
+
+def get_rng_state(device: Any = "cuda") -> Any:
+    raise _refuse("torch.cuda.get_rng_state")
+
+
+def set_rng_state(new_state: Any, device: Any = "cuda") -> None:
+    raise _refuse("torch.cuda.set_rng_state")
+
+
+def cudart() -> Any:
+    raise _refuse("torch.cuda.cudart")
+
+
+def is_current_stream_capturing() -> bool:
+    return False
+
+
+def _is_in_bad_fork() -> bool:
+    return False
+
+
+def get_arch_list() -> list[str]:
+    return []
+
+
+def ipc_collect() -> None:
+    """Nothing to collect."""
+
+
+def init() -> None:
+    raise _refuse("torch.cuda.init")
+
+
+def memory_stats(device: Any = None) -> dict[str, Any]:
+    """Empty: `rustnn.memory_stats()` tells about the CPU's memory."""
+    return {}
+
+
+def reset_max_memory_allocated(device: Any = None) -> None:
+    """Nothing to reset."""
+
+
+reset_max_memory_cached = reset_accumulated_memory_stats = reset_max_memory_allocated
 
 
 OutOfMemoryError: Any = getattr(_C, "OutOfMemoryError", RuntimeError)
@@ -140,6 +232,9 @@ OutOfMemoryError: Any = getattr(_C, "OutOfMemoryError", RuntimeError)
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
-    from rustnn import _missing
+    from rustnn import _legacy, _missing
 
+    if name in _legacy.TYPES:
+        globals().update(_legacy.absent_types())
+        return globals()[name]
     raise AttributeError(_missing.explain("rustnn.cuda", name, globals()))

@@ -6,10 +6,20 @@ import importlib
 from typing import Any
 
 from . import data
+from ._swap import swap_tensors
 
-__all__ = ["checkpoint", "data", "hooks", "tensorboard"]
+__all__ = ["checkpoint", "data", "dlpack", "hooks", "rename_privateuse1_backend", "swap_tensors", "tensorboard"]
 
-_LAZY = ("checkpoint", "hooks", "tensorboard")
+_LAZY = ("_pytree", "checkpoint", "dlpack", "hooks", "tensorboard")
+
+
+def rename_privateuse1_backend(backend_name: str) -> None:
+    """Raises: devices other than those of this build cannot be added.
+
+    Raises:
+        RuntimeError: always.
+    """
+    raise RuntimeError(f"rename_privateuse1_backend({backend_name!r}): rustnn has no devices to register")
 
 
 def __getattr__(name: str) -> Any:

@@ -413,7 +413,45 @@ pub fn save_output(t: &Tensor) -> Saved {
     keep(t, Some(0))
 }
 
+thread_local! {
+    static OVERWRITTEN: RefCell<Option<Tensor>> = const { RefCell::new(None) };
+    static OVERWRITING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs an op whose result is about to be written over `x`: what it saves of `x`'s memory is saved as a copy.
+pub fn overwriting<R>(x: &Tensor, op: impl FnOnce() -> R) -> R {
+    struct Back(Option<Tensor>, bool);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            OVERWRITTEN.set(self.0.take());
+            OVERWRITING.set(self.1);
+        }
+    }
+    let _back = Back(OVERWRITTEN.replace(Some(x.clone())), OVERWRITING.replace(true));
+    op()
+}
+
+/// A copy of `t` that stands in its place in the graph, if `t`'s memory is about to be written over.
+fn copy_of_overwritten(t: &Tensor) -> Option<Result<Tensor>> {
+    if !OVERWRITTEN.with_borrow(|x| x.as_ref().is_some_and(|x| x.storage().same(t.storage()))) {
+        return None;
+    }
+    let copy = t.copied().and_then(|c| attach("CloneBackward0", c, &[t], |_, g| Ok(grads![g.clone()])));
+    Some(copy)
+}
+
 fn keep(t: &Tensor, output: Option<usize>) -> Saved {
+    if output.is_none() && OVERWRITING.get() {
+        match copy_of_overwritten(t) {
+            Some(Ok(copy)) => return keep_as_is(&copy, None),
+            Some(Err(e)) => return Saved { kept: Kept::Failed(e.to_string()), version: 0 },
+            None => {}
+        }
+    }
+    keep_as_is(t, output)
+}
+
+fn keep_as_is(t: &Tensor, output: Option<usize>) -> Saved {
     let version = t.version();
     if HOOKED.get() {
         let hooks = SAVED_HOOKS.with_borrow(|v| v.last().cloned());

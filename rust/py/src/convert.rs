@@ -191,7 +191,7 @@ fn other(v: &Bound<'_, PyAny>, types: u32) -> PyResult<Option<Arg>> {
     }
     if types & ty::DTYPE != 0 {
         if let Ok(d) = v.cast::<PyDType>() {
-            return Ok(Some(Arg::DType(d.get().0)));
+            return Ok(Some(Arg::DType(d.get().known()?)));
         }
         if v.is(v.py().get_type::<PyFloat>()) {
             return Ok(Some(Arg::DType(rustnn_core::mode::default_dtype())));
@@ -216,7 +216,10 @@ fn other(v: &Bound<'_, PyAny>, types: u32) -> PyResult<Option<Arg>> {
             check_device("cuda")?;
         }
     }
-    if types & ty::LAYOUT != 0 && v.cast::<PyLayout>().is_ok() {
+    if types & ty::LAYOUT != 0
+        && let Ok(layout) = v.cast::<PyLayout>()
+    {
+        layout.get().check()?;
         return Ok(Some(Arg::Other));
     }
     if types & ty::MEMORY_FORMAT != 0

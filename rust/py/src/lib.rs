@@ -26,7 +26,7 @@ fn get_default_dtype(py: Python<'_>) -> PyResult<Py<dtype::PyDType>> {
 
 #[pyfunction]
 fn set_default_dtype(d: &Bound<'_, dtype::PyDType>) -> PyResult<()> {
-    let d = d.get().0;
+    let d = d.get().known()?;
     if !d.is_float() {
         return Err(pyo3::exceptions::PyTypeError::new_err(format!(
             "only floating-point types are supported as the default type, not {}",
@@ -43,12 +43,12 @@ fn promote_types(
     a: &Bound<'_, dtype::PyDType>,
     b: &Bound<'_, dtype::PyDType>,
 ) -> PyResult<Py<dtype::PyDType>> {
-    dtype::dtype_object(py, a.get().0.promote(b.get().0))
+    dtype::dtype_object(py, a.get().known()?.promote(b.get().known()?))
 }
 
 #[pyfunction]
-fn can_cast(from_: &Bound<'_, dtype::PyDType>, to: &Bound<'_, dtype::PyDType>) -> bool {
-    from_.get().0.can_cast(to.get().0)
+fn can_cast(from_: &Bound<'_, dtype::PyDType>, to: &Bound<'_, dtype::PyDType>) -> PyResult<bool> {
+    Ok(from_.get().known()?.can_cast(to.get().known()?))
 }
 
 #[pymodule]
@@ -70,6 +70,7 @@ fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(call::_registry, m)?,
         wrap_pyfunction!(tensor::_set_size_type, m)?,
         wrap_pyfunction!(tensor::_become, m)?,
+        wrap_pyfunction!(tensor::_exchange, m)?,
         wrap_pyfunction!(tensor::_restride, m)?,
         wrap_pyfunction!(subclass::_set_parameter_type, m)?,
         wrap_pyfunction!(subclass::_set_torch_function_handler, m)?,

@@ -1,6 +1,6 @@
 //! The Python `Tensor` class: the object, its identity, its properties. Ops come from the registry (`call`).
 
-use crate::dtype::{cpu, dtype_object};
+use crate::dtype::{current, dtype_object};
 use crate::error::OrRaise;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
@@ -44,6 +44,17 @@ impl PyTensor {
         // SAFETY: the GIL is held and no reference into `inner` outlives a call.
         let old = unsafe { std::mem::replace(&mut *slf.get().inner.get(), t) };
         old.set_host(std::ptr::null_mut());
+    }
+
+    /// Exchanges what two objects show.
+    fn exchange(a: &Bound<'_, PyTensor>, b: &Bound<'_, PyTensor>) {
+        if a.is(b) {
+            return;
+        }
+        // SAFETY: the GIL is held, the objects are two, and no reference into `inner` outlives a call.
+        unsafe { std::mem::swap(&mut *a.get().inner.get(), &mut *b.get().inner.get()) };
+        a.get().get().set_host(a.as_ptr().cast());
+        b.get().get().set_host(b.as_ptr().cast());
     }
 }
 
@@ -175,7 +186,7 @@ impl PyTensor {
     }
     #[getter]
     fn device(&self, py: Python<'_>) -> PyResult<Py<crate::dtype::PyDevice>> {
-        cpu(py)
+        current(py)
     }
     #[getter]
     fn layout<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -262,7 +273,7 @@ impl PyTensor {
     }
     #[getter]
     fn is_meta(&self) -> bool {
-        false
+        crate::dtype::in_meta()
     }
     #[getter]
     fn is_mps(&self) -> bool {
@@ -564,6 +575,12 @@ pub fn _become<'py>(x: Bound<'py, PyTensor>, other: &Bound<'py, PyTensor>) -> Py
     let t = other.get().get();
     PyTensor::replace(&x, t.rebound(&t));
     Ok(x)
+}
+
+/// Exchanges what two tensors are: memory, shape, graph, gradient (`utils.swap_tensors`).
+#[pyfunction]
+pub fn _exchange(a: &Bound<'_, PyTensor>, b: &Bound<'_, PyTensor>) {
+    PyTensor::exchange(a, b);
 }
 
 /// A tensor over `t`'s storage with these sizes, strides and offset, without a graph.

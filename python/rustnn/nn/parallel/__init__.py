@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..module import Module
+from .distributed import DistributedDataParallel
 
-__all__ = ["DataParallel", "data_parallel"]
+__all__ = ["DataParallel", "DistributedDataParallel", "data_parallel"]
 
 
 class DataParallel(Module):

@@ -20,6 +20,11 @@ T_co = TypeVar("T_co", covariant=True)
 
 __all__ = ["DataLoader", "default_collate", "default_convert", "get_worker_info"]
 
+# PyTorch's names of the iterators, by which libraries tell them apart.
+_BaseDataLoaderIter = BaseIterator
+_SingleProcessDataLoaderIter = SingleIterator
+_MultiProcessingDataLoaderIter = WorkersIterator
+
 _FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from ._absent import absent
+from ._weights import WeightsEnum, weights_enum
 from .resnet import (
     ResNet,
     resnet18,
@@ -30,6 +34,7 @@ __all__ = [
     "VGG",
     "AlexNet",
     "ResNet",
+    "WeightsEnum",
     "alexnet",
     "resnet101",
     "resnet152",
@@ -47,3 +52,13 @@ __all__ = [
     "vgg19_bn",
     "wide_resnet50_2",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name.endswith("_Weights") and name.removesuffix("_Weights").lower() in {n.lower() for n in __all__}:
+        return weights_enum(name)
+    network = absent(name)
+    if network is not None:
+        globals()[name] = network
+        return network
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

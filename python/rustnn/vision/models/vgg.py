@@ -13,6 +13,7 @@ __all__ = [
     "VGG",
     "AlexNet",
     "alexnet",
+    "make_layers",
     "vgg11",
     "vgg11_bn",
     "vgg13",
@@ -63,18 +64,27 @@ class VGG(nn.Module):
         return self.classifier(self.avgpool(self.features(x)).flatten(1))  # type: ignore[no-any-return]
 
 
-def _features(depth: int, batch_norm: bool) -> nn.Sequential:
+def make_layers(cfg: list[int | str], batch_norm: bool = False) -> nn.Sequential:
+    """The convolutions of a list: a number is one with so many channels, `"M"` a pool that halves."""
     layers: list[nn.Module] = []
     inside = 3
-    for channels, count in zip((64, 128, 256, 512, 512), _STAGES[depth], strict=True):
-        for _ in range(count):
-            layers.append(nn.Conv2d(inside, channels, kernel_size=3, padding=1))
-            if batch_norm:
-                layers.append(nn.BatchNorm2d(channels))
-            layers.append(nn.ReLU(inplace=True))
-            inside = channels
-        layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
+    for step in cfg:
+        if isinstance(step, str):
+            layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
+            continue
+        layers.append(nn.Conv2d(inside, step, kernel_size=3, padding=1))
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(step))
+        layers.append(nn.ReLU(inplace=True))
+        inside = step
     return nn.Sequential(*layers)
+
+
+def _features(depth: int, batch_norm: bool) -> nn.Sequential:
+    cfg: list[int | str] = []
+    for channels, count in zip((64, 128, 256, 512, 512), _STAGES[depth], strict=True):
+        cfg += [channels] * count + ["M"]
+    return make_layers(cfg, batch_norm)
 
 
 def _vgg(depth: int, batch_norm: bool, weights: Any, kwargs: dict[str, Any]) -> VGG:

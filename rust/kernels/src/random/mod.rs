@@ -2,11 +2,13 @@
 //! same order by the same formula. Always serial: the stream is the order of the elements in memory.
 
 mod discrete;
+mod gamma;
 mod mt19937;
 mod normal;
 mod uniform;
 
 pub use discrete::{BadWeights, binomial, multinomial_replace, poisson, randint, random_full, random_ints, randperm};
+pub use gamma::{beta_slope, gamma_slope, standard_gamma, standard_gamma_wide};
 pub use mt19937::Mt19937;
 pub use normal::{log_normal, normal, normal_scalar};
 pub use uniform::{

@@ -6,7 +6,7 @@ use rustnn_base::{DType, Element, Float};
 use rustnn_simd::dispatch;
 
 /// One standard normal in double, and its partner kept for the next call.
-fn next(g: &mut Generator) -> f64 {
+pub(super) fn next(g: &mut Generator) -> f64 {
     if let Some(v) = g.next_normal.take() {
         return v;
     }

@@ -334,10 +334,10 @@ fn selu(x: &Tensor) -> Result<Tensor> {
 /// Writes the result back when the call says `inplace=True`.
 fn maybe_inplace(a: &Args, flag: usize, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Ret> {
     let x = a.tensor(0)?;
-    let y = f(x)?;
     if a.opt_bool(flag) != Some(true) {
-        return y.ret();
+        return f(x)?.ret();
     }
+    let y = rustnn_core::graph::overwriting(x, || f(x))?;
     crate::inplace::write_back(x, &y)?;
     x.clone().ret()
 }

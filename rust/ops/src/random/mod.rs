@@ -3,6 +3,7 @@
 mod create;
 mod dropout;
 mod fill;
+mod gamma;
 mod sample;
 
 pub use dropout::dropout;
@@ -18,6 +19,7 @@ pub(crate) fn ops() -> Vec<OpDef> {
     v.extend(create::ops());
     v.extend(fill::ops());
     v.extend(sample::ops());
+    v.extend(gamma::ops());
     v.extend(dropout::ops());
     v
 }

@@ -185,9 +185,15 @@ fn run(
         let slf = unsafe { Bound::from_borrowed_ptr(py, target) };
         let x = args.tensor(0).or_raise()?.clone();
         rustnn_core::inplace::check_writable(&x).or_raise()?;
-        let direct =
-            o.def.flags & DIRECT != 0 && !(rustnn_core::grad_enabled() && tensors(args).any(Tensor::requires_grad));
-        let ret = if direct { dest::offer(&x, || compute(py, o, args))? } else { compute(py, o, args)? };
+        let recorded = rustnn_core::grad_enabled() && tensors(args).any(Tensor::requires_grad);
+        let direct = o.def.flags & DIRECT != 0 && !recorded;
+        let ret = if direct {
+            dest::offer(&x, || compute(py, o, args))?
+        } else if recorded {
+            rustnn_core::graph::overwriting(&x, || compute(py, o, args))?
+        } else {
+            compute(py, o, args)?
+        };
         if let Ret::Tensor(r) = ret {
             if direct && r.same(&x) {
                 x.bump_version();

@@ -5,6 +5,7 @@
 use crate::mat::{self, MR, Mat, NR, Scratch};
 use crate::parallel::{self, SendPtr};
 use crate::raw::Raw;
+use crate::room::{self, or_stop};
 use crate::rowmath::{Math, max1, sum2};
 use rustnn_base::{B8, DType, Error, Result, runtime_error};
 use rustnn_simd::dispatch;
@@ -209,7 +210,7 @@ struct Forward<T> {
 
 impl<T: Math> Forward<T> {
     fn new(d: Dims, keys: usize) -> Self {
-        let z = |n: usize| vec![T::ZERO; n];
+        let z = |n: usize| or_stop(room::filled(n, T::ZERO));
         Forward {
             k: z(keys.div_ceil(NR) * NR * d.e),
             v: z(d.ev.div_ceil(NR) * NR * keys),
@@ -399,7 +400,7 @@ pub fn attention_backward<T: Math>(
     let group = d.h / d.hk;
     parallel::for_chunks(d.b * d.hk, &|t| {
         let (b, kh) = (t / d.hk, t % d.hk);
-        let z = |n: usize| vec![T::ZERO; n];
+        let z = |n: usize| or_stop(room::filled(n, T::ZERO));
         let (mut gq, mut gk, mut gv) = (z(group * d.l * d.e), z(KBB * d.e), z(KBB * d.ev));
         let (mut p, mut dp, mut s) = (z(QBB * KBB), z(QBB * KBB), Scratch::default());
         let mut delta = z(group * d.l);

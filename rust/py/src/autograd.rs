@@ -310,7 +310,7 @@ pub fn _pop_saved_tensors_hooks() {
 }
 
 pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    rustnn_autograd::set_interrupt_check(interrupt);
+    rustnn_kernels::parallel::set_interrupt_check(interrupt);
     m.add_class::<crate::node::PyNode>()?;
     let _ = PyList::empty(m.py());
     for f in [

@@ -185,6 +185,9 @@ def targets() -> list[tuple[str, Any, list[tuple[str, str, bool]]]]:
             continue
 
         def use(first: Any, *args: Any, _name: str = name) -> Any:
+            # What else has such a method is not ours: Python's own 10**30 ** 2**31 takes forever.
+            if not isinstance(first, _C.Tensor):
+                raise TypeError(type(first).__name__)
             value = getattr(first, _name)
             return value(*args) if callable(value) else value
 

@@ -6,12 +6,12 @@
 use rustnn_core::base::{Result, index_error, runtime_error};
 use rustnn_core::graph::{self, Ctx, Edge, Grads, Node, OutInfo, Work};
 use rustnn_core::mode::{self, GradGuard};
-use rustnn_core::{DType, Tensor};
+use rustnn_core::{DType, Tensor, caught, check_interrupt};
 use rustnn_ops::basic;
 use smallvec::SmallVec;
 use std::collections::{BinaryHeap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// How a backward pass is run.
 #[derive(Default)]
@@ -26,14 +26,6 @@ pub struct Options {
     pub inputs: Option<Vec<Tensor>>,
     /// Return `None` for inputs that were not used, instead of an error.
     pub allow_unused: bool,
-}
-
-type Check = fn() -> Result<()>;
-static INTERRUPT: OnceLock<Check> = OnceLock::new();
-
-/// Sets what the engine asks now and then whether to stop (the host's Ctrl-C).
-pub fn set_interrupt_check(f: Check) {
-    let _ = INTERRUPT.set(f);
 }
 
 /// Node addresses are well spread already: one multiplication will do.
@@ -75,6 +67,10 @@ struct Ready(u64, usize);
 /// Gradients of `roots` (weighted by `grads`; `None` means one, for scalars) with respect to the leaves or to
 /// `options.inputs`, whose gradients are returned in order.
 pub fn backward(roots: &[Tensor], grads: &[Option<Tensor>], options: &Options) -> Result<Vec<Option<Tensor>>> {
+    caught(|| walk(roots, grads, options))
+}
+
+fn walk(roots: &[Tensor], grads: &[Option<Tensor>], options: &Options) -> Result<Vec<Option<Tensor>>> {
     let mut seeds: Vec<(Edge, Tensor)> = Vec::with_capacity(roots.len());
     for (i, root) in roots.iter().enumerate() {
         let Some(edge) = graph::edge_of(root) else {
@@ -106,10 +102,8 @@ pub fn backward(roots: &[Tensor], grads: &[Option<Tensor>], options: &Options) -
     let mut steps = 0u32;
     while let Some(Ready(_, k)) = ready.pop() {
         steps = steps.wrapping_add(1);
-        if steps % 256 == 0
-            && let Some(check) = INTERRUPT.get()
-        {
-            check()?;
+        if steps % 256 == 0 {
+            check_interrupt()?;
         }
         let Some(state) = states.remove(&k) else { continue };
         let State { node, needed, mut grads, .. } = state;

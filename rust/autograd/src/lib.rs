@@ -4,7 +4,7 @@
 mod engine;
 mod hooks;
 
-pub use engine::{Options, backward, set_interrupt_check};
+pub use engine::{Options, backward};
 pub use hooks::{register_hook, register_post_accumulate_hook, remove_hook, retain_grad};
 
 /// The README's Rust program is a test.

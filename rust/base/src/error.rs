@@ -30,9 +30,9 @@ pub enum Error {
     /// `NotImplementedError`: exists in PyTorch, not (for this dtype or device) here.
     #[error("{0}")]
     NotImplemented(String),
-    /// `MemoryError`: that many bytes could not be had.
-    #[error("could not allocate {0} bytes")]
-    OutOfMemory(u64),
+    /// `MemoryError`: that many bytes could not be had, by the op if known.
+    #[error("could not allocate {bytes} bytes{}", op.map(|op| format!("\n  in: {op}")).unwrap_or_default())]
+    OutOfMemory { bytes: u64, op: Option<&'static str> },
     /// `KeyboardInterrupt`: the user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
@@ -46,6 +46,21 @@ impl Error {
     #[must_use]
     pub fn hint(self, help: impl AsRef<str>) -> Self {
         self.map(|m| format!("{m}\n  hint: {}", help.as_ref()))
+    }
+
+    /// That many bytes could not be had.
+    #[must_use]
+    pub fn out_of_memory(bytes: u64) -> Self {
+        Error::OutOfMemory { bytes, op: None }
+    }
+
+    /// Names the op that memory was missing for, once; other errors stay.
+    #[must_use]
+    pub fn short_of_memory_in(self, name: &'static str) -> Self {
+        match self {
+            Error::OutOfMemory { bytes, op } => Error::OutOfMemory { bytes, op: op.or(Some(name)) },
+            other => other,
+        }
     }
 
     /// Names the op in which the error came up, once.

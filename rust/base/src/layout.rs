@@ -279,10 +279,16 @@ impl Layout {
     #[must_use]
     pub fn unsqueeze(&self, dim: usize) -> Layout {
         let mut l = self.clone();
-        let stride = if dim < l.ndim() { l.shape[dim] as isize * l.strides[dim] } else { 1 };
+        l.insert(dim);
+        l
+    }
+
+    /// [`Layout::unsqueeze`] in place.
+    pub fn insert(&mut self, dim: usize) {
+        let l = self;
+        let stride = if dim < l.ndim() { (l.shape[dim] as isize).saturating_mul(l.strides[dim]) } else { 1 };
         l.shape.insert(dim, 1);
         l.strides.insert(dim, stride);
-        l
     }
 
     /// The same elements in another shape without moving them, if the strides allow.

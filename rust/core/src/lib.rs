@@ -19,5 +19,7 @@ pub use mode::{grad_enabled, inference_mode};
 pub use rustnn_base as base;
 pub use rustnn_base::{DType, Dims, Element, Error, Layout, Result, Scalar, Strides};
 pub use rustnn_kernels::Raw;
+pub use rustnn_kernels::parallel::check_interrupt;
+pub use rustnn_kernels::room::caught;
 pub use storage::Storage;
 pub use tensor::Tensor;

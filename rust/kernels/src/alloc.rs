@@ -22,13 +22,13 @@ pub const ALIGN: usize = 64;
 #[inline]
 pub fn allocate(bytes: usize) -> Result<NonNull<u8>> {
     let block = if bytes <= small::MOST { small::allocate(bytes) } else { large::allocate(bytes).map(|(p, _)| p) };
-    block.ok_or(Error::OutOfMemory(bytes as u64))
+    block.ok_or_else(|| Error::out_of_memory(bytes as u64))
 }
 
 /// `bytes` zeroed bytes, aligned to [`ALIGN`]; large fresh blocks come zeroed from the kernel and are not touched.
 pub fn allocate_zeroed(bytes: usize) -> Result<NonNull<u8>> {
     let found = if bytes <= small::MOST { small::allocate(bytes).map(|p| (p, false)) } else { large::allocate(bytes) };
-    let (block, zeroed) = found.ok_or(Error::OutOfMemory(bytes as u64))?;
+    let (block, zeroed) = found.ok_or_else(|| Error::out_of_memory(bytes as u64))?;
     if !zeroed {
         // SAFETY: the block has at least `bytes` bytes.
         unsafe { block.as_ptr().write_bytes(0, bytes) };
@@ -49,6 +49,12 @@ pub unsafe fn release(ptr: NonNull<u8>, bytes: usize) {
         // SAFETY: this function's own contract.
         unsafe { large::release(ptr) }
     }
+}
+
+/// Whether memory of that size could be had from elsewhere (a vector, a library): what is beyond the machine's memory,
+/// or large and not free now, is not, even if the system would promise it.
+pub(crate) fn can_have(bytes: usize) -> bool {
+    large::can_have(bytes)
 }
 
 /// Gives the blocks kept for reuse back to the system: all large ones, and the calling thread's small ones.

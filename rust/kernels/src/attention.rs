@@ -7,6 +7,7 @@ use crate::gemm::parking;
 use crate::mat::{self, Mat};
 use crate::parallel::{self, SendPtr};
 use crate::raw::Raw;
+use crate::room::{self, or_stop};
 use crate::rowmath::{Math, max1, sum2};
 use rustnn_base::{B8, DType, Error, Result, runtime_error};
 use rustnn_simd::arch::{Add, GemmArgs, Micro};
@@ -213,7 +214,7 @@ struct Forward<T: 'static> {
 impl<T: Math> Forward<T> {
     fn new(d: Dims, keys: usize) -> Self {
         let micro = T::micro(isa());
-        let z = |n: usize| vec![T::ZERO; n];
+        let z = |n: usize| or_stop(room::filled(n, T::ZERO));
         Forward {
             micro,
             k: z(keys.next_multiple_of(micro.lanes) * d.e),
@@ -403,7 +404,7 @@ pub fn attention_backward<T: Math>(
     let group = d.h / d.hk;
     let failed = parking(d.b * d.hk, 1, |t| {
         let (b, kh) = (t / d.hk, t % d.hk);
-        let z = |n: usize| vec![T::ZERO; n];
+        let z = |n: usize| or_stop(room::filled(n, T::ZERO));
         let (mut gq, mut gk, mut gv) = (z(group * d.l * d.e), z(KBB * d.e), z(KBB * d.ev));
         let (mut p, mut dp) = (z(QBB * KBB), z(QBB * KBB));
         let mut delta = z(group * d.l);

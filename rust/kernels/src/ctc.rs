@@ -2,6 +2,7 @@
 //! log-probabilities. One sequence per task; f64 inside, so long sequences stay accurate.
 
 use crate::parallel::{self, SendPtr};
+use crate::room::{self, or_stop};
 use rustnn_base::Float;
 
 const NEG: f64 = f64::NEG_INFINITY;
@@ -85,7 +86,7 @@ pub fn ctc_loss<T: Float>(x: &[T], d: Ctc<'_>, loss: &mut [f64]) {
         return;
     }
     parallel::for_slices(loss, 1, |b, out| {
-        let mut a = vec![NEG; (2 * d.target_lengths[b] + 1) * d.input_lengths[b].max(1)];
+        let mut a = or_stop(room::filled((2 * d.target_lengths[b] + 1) * d.input_lengths[b].max(1), NEG));
         out[0] = -d.alpha(x, b, &mut a);
     });
 }
@@ -101,14 +102,15 @@ pub fn ctc_loss_backward<T: Float>(x: &[T], d: Ctc<'_>, g: &[f64], zero_infinity
     parallel::for_chunks(d.batch, &|b| {
         let states = 2 * d.target_lengths[b] + 1;
         let steps = d.input_lengths[b];
-        let mut a = vec![NEG; states * steps.max(1)];
+        let mut a = or_stop(room::filled(states * steps.max(1), NEG));
         let total = d.alpha(x, b, &mut a);
         let put = |t: usize, c: usize, v: f64| {
             // SAFETY: sequence b is written by this chunk alone; the index is below time * batch * classes.
             unsafe { *out.get().add((t * d.batch + b) * d.classes + c) = T::from_f64(v) };
         };
-        let (mut beta, mut next) = (vec![NEG; states], vec![NEG; states]);
-        let mut sums = vec![NEG; d.classes];
+        let row = |n: usize| or_stop(room::filled(n, NEG));
+        let (mut beta, mut next) = (row(states), row(states));
+        let mut sums = row(d.classes);
         for t in (0..d.time).rev() {
             if t >= steps || (total == NEG && zero_infinity) {
                 (0..d.classes).for_each(|c| put(t, c, 0.0));

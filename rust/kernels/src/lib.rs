@@ -28,6 +28,7 @@ pub mod raw;
 pub mod reduce;
 pub mod resample;
 pub mod rnn;
+pub mod room;
 pub mod rowmath;
 pub mod scan;
 pub mod scratch;

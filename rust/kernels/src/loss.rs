@@ -2,6 +2,7 @@
 //! log-sum-exp, backward rebuilds the probabilities from it. Scores are `[outer, classes, inner]`, contiguous.
 
 use crate::parallel::{self, SendPtr};
+use crate::room::{self, or_stop};
 use crate::rowmath::{Math, Row, max1, rows_per_chunk, sum1, sum2};
 use crate::softmax::{column_stats, for_columns};
 use rustnn_base::{Element, dtype::Real};
@@ -141,7 +142,8 @@ pub fn cross_entropy_backward<T: Row>(
     let eps = T::Acc::from_f64(t.smoothing);
     let spread = eps / T::Acc::of(n);
     let total = t.weight.map_or(T::Acc::of(n), |w| sum1(w, |v| v));
-    let smooth_w: Option<Vec<T::Acc>> = (t.smoothing != 0.0).then(|| (0..n).map(|c| spread * t.weight(c)).collect());
+    let smooth_w: Option<Vec<T::Acc>> =
+        (t.smoothing != 0.0).then(|| or_stop(room::collected((0..n).map(|c| spread * t.weight(c)))));
     // d loss / d x_c = p_c * a - spread * w_c - (c == target) * b
     let coef = |pos: usize| {
         let c = t.target[pos];

@@ -2,13 +2,14 @@
 //! in `Acc`; weight gradients are added up in a number of parts that depends on the shape alone.
 
 use crate::parallel::{self, SendPtr};
+use crate::room::{self, or_stop};
 use crate::rowmath::{Math, Row, rows_per_chunk, sum_parts, sum1, sum2x2};
 use rustnn_base::{Element, dtype::Real};
 use rustnn_simd::dispatch;
 
 /// Per-element scale as `Acc`, ones where there is none.
 pub(crate) fn widen<T: Row>(w: Option<&[T]>, n: usize, fill: T::Acc) -> Vec<T::Acc> {
-    w.map_or_else(|| vec![fill; n], |w| w.iter().map(|v| v.to_acc()).collect())
+    or_stop(w.map_or_else(|| room::filled(n, fill), |w| room::collected(w.iter().map(|v| v.to_acc()))))
 }
 
 /// Mean (0 for RMS) and 1/sqrt(variance + eps) of a row.
@@ -84,8 +85,9 @@ pub fn layer_norm_backward<T: Row>(
     let w = widen(w, n, T::Acc::ONE);
     let parts = sum_parts(rows, n);
     let want = [gw.is_some(), gb.is_some()];
-    let mut part_w = vec![T::Acc::ZERO; if want[0] { parts * n } else { 0 }];
-    let mut part_b = vec![T::Acc::ZERO; if want[1] { parts * n } else { 0 }];
+    let zeros = |n: usize| or_stop(room::filled(n, T::Acc::ZERO));
+    let mut part_w = zeros(if want[0] { parts * n } else { 0 });
+    let mut part_b = zeros(if want[1] { parts * n } else { 0 });
     let (pw, pb) = (SendPtr(part_w.as_mut_ptr()), SendPtr(part_b.as_mut_ptr()));
     let px = gx.map(|s| SendPtr(s.as_mut_ptr()));
     let inv = T::Acc::ONE / T::Acc::of(n);
@@ -266,7 +268,8 @@ pub fn group_norm_backward<T: Row>(
     }
     let w = widen(w, d.c, T::Acc::ONE);
     // Per image and channel: sum of g, sum of g * xhat.
-    let (mut sg, mut sx) = (vec![T::Acc::ZERO; d.n * d.c], vec![T::Acc::ZERO; d.n * d.c]);
+    let zeros = || or_stop(room::filled(d.n * d.c, T::Acc::ZERO));
+    let (mut sg, mut sx) = (zeros(), zeros());
     let (pg, pxh) = (SendPtr(sg.as_mut_ptr()), SendPtr(sx.as_mut_ptr()));
     let px = gx.map(|s| SendPtr(s.as_mut_ptr()));
     let inv = T::Acc::ONE / T::Acc::of(row);

@@ -2,6 +2,7 @@
 
 use crate::norm::{Ncs, widen};
 use crate::parallel::{self, SendPtr};
+use crate::room::{self, or_stop};
 use crate::rowmath::{Math, Row, rows_per_chunk, sum1, sum2x2};
 use rustnn_base::dtype::Real;
 use rustnn_simd::dispatch;
@@ -109,7 +110,7 @@ pub fn channel_normalize<T: Row>(
         return;
     }
     let (w, b) = (widen(w, d.c, T::Acc::ONE), widen(b, d.c, T::Acc::ZERO));
-    let scale: Vec<T::Acc> = w.iter().zip(rstd).map(|(w, r)| *w * *r).collect();
+    let scale: Vec<T::Acc> = or_stop(room::collected(w.iter().zip(rstd).map(|(w, r)| *w * *r)));
     if d.s == 1 {
         parallel::for_slices(y, rows_per_chunk(d.c) * d.c, |start, y| {
             for (i, y) in y.chunks_exact_mut(d.c).enumerate() {
@@ -227,11 +228,11 @@ pub fn channel_backward<T: Row>(
     }
     let w = widen(w, d.c, T::Acc::ONE);
     let inv = T::Acc::ONE / T::Acc::of(d.n * d.s);
-    let a: Vec<T::Acc> = w.iter().zip(rstd).map(|(w, r)| *w * *r).collect();
-    let zero = vec![T::Acc::ZERO; d.c];
+    let a: Vec<T::Acc> = or_stop(room::collected(w.iter().zip(rstd).map(|(w, r)| *w * *r)));
+    let zero = or_stop(room::filled(d.c, T::Acc::ZERO));
     let (sg, sx) = sums.unwrap_or((&zero, &zero));
-    let k1: Vec<T::Acc> = sg.iter().map(|v| *v * inv).collect();
-    let k2: Vec<T::Acc> = sx.iter().zip(rstd).map(|(v, r)| *v * inv * *r).collect();
+    let k1: Vec<T::Acc> = or_stop(room::collected(sg.iter().map(|v| *v * inv)));
+    let k2: Vec<T::Acc> = or_stop(room::collected(sx.iter().zip(rstd).map(|(v, r)| *v * inv * *r)));
     if a.len() != d.c || k1.len() != d.c || k2.len() != d.c {
         return;
     }

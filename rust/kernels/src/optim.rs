@@ -4,6 +4,7 @@
 
 use crate::parallel;
 use crate::raw::Raw;
+use crate::room::{self, or_stop};
 use crate::rowmath::{Row, sum1};
 use rustnn_base::{Element, Error, Result, dtype::Real, runtime_error};
 use rustnn_simd::dispatch;
@@ -71,7 +72,7 @@ struct Chunk<'a, T> {
 /// Runs `f` on every chunk of every job, large tensors cut, small ones together on one thread.
 fn each<T: Element>(jobs: &[Job<'_, T>], f: impl Fn(Chunk<'_, T>) + Sync) {
     // Pieces (job, start, length) and where each task's pieces begin.
-    let mut pieces = Vec::with_capacity(jobs.len());
+    let mut pieces = or_stop(room::with_capacity(jobs.iter().map(|j| j.n.div_ceil(CHUNK)).sum()));
     let mut tasks = vec![0];
     let mut load = 0;
     for (i, j) in jobs.iter().enumerate() {
@@ -327,7 +328,7 @@ pub fn adagrad<T: Row>(jobs: &[Job<'_, T>], h: Adagrad) {
 
 /// The `p`-norm of a slice (`p` may be infinite), from chunk sums in order.
 pub fn norm<T: Row>(x: &[T], p: f64) -> f64 {
-    let mut parts = vec![0.0f64; x.len().div_ceil(CHUNK)];
+    let mut parts = or_stop(room::filled(x.len().div_ceil(CHUNK), 0.0f64));
     parallel::for_slices(&mut parts, 1, |i, out| {
         let x = &x[i * CHUNK..x.len().min((i + 1) * CHUNK)];
         out[0] = dispatch(

@@ -3,20 +3,25 @@
 //!
 //! [`for_chunks`] is the only way in. Its caller works on the chunks itself; workers that come in time take some of
 //! them. A call made inside a chunk, from a second thread while a job runs, or in a forked child runs serially, with
-//! the same result. A panic inside a chunk goes on in the caller once no thread works on the job any more.
+//! the same result. A panic inside a chunk goes on in the caller once no thread works on the job any more. Long work is given up when
+//! the user interrupts.
 
 mod futex;
+mod interrupt;
 mod neighbours;
 mod pool;
 mod threads;
 
+use crate::room::or_stop;
 use std::ops::Range;
 
+pub use interrupt::{Check, Watch, check_interrupt, set_interrupt_check};
 pub use threads::{num_threads, set_num_threads, threads_reason};
 
 /// Runs `f(0..chunks)`, each exactly once, on however many threads there are. `f` must not depend on who runs it.
 ///
-/// A panic in `f` is carried to the caller; chunks not yet begun are then left out.
+/// A panic in `f` is carried to the caller; chunks not yet begun are then left out. So they are when the user
+/// interrupts: the call then ends by `room::or_stop`.
 pub fn for_chunks(chunks: usize, f: &(dyn Fn(usize) + Sync)) {
     if chunks <= 1 {
         if chunks == 1 {
@@ -26,7 +31,11 @@ pub fn for_chunks(chunks: usize, f: &(dyn Fn(usize) + Sync)) {
     }
     let threads = num_threads().min(chunks);
     if threads <= 1 || !pool::run(chunks, threads, f) {
-        (0..chunks).for_each(f);
+        let mut watch = Watch::default();
+        for i in 0..chunks {
+            f(i);
+            or_stop(watch.tick());
+        }
     }
 }
 

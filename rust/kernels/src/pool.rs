@@ -5,6 +5,7 @@
 
 use crate::Raw;
 use crate::parallel::{SendPtr, for_range};
+use crate::room;
 use rustnn_base::dtype::Real;
 use rustnn_base::{Element, Float, Result, runtime_error, with_float, with_number};
 use rustnn_simd::dispatch;
@@ -20,31 +21,32 @@ pub struct Span {
 }
 
 /// The windows of a fixed kernel along an axis of `input` values; `output` is the size that the op's rule gave.
-#[must_use]
-pub fn spans(input: usize, output: usize, kernel: usize, stride: usize, padding: usize, dilation: usize) -> Vec<Span> {
-    (0..output)
-        .map(|o| {
-            let first = (o * stride) as isize - padding as isize;
-            let skip = if first < 0 { ((-first) as usize).div_ceil(dilation) } else { 0 };
-            let start = (first + (skip * dilation) as isize) as usize;
-            let fits = if start < input { (input - start).div_ceil(dilation) } else { 0 };
-            let count = fits.min(kernel.saturating_sub(skip));
-            let end = (first + kernel as isize).min((input + padding) as isize);
-            Span { start, count, step: dilation, padded: (end - first).max(0) as usize }
-        })
-        .collect()
+pub fn spans(
+    input: usize,
+    output: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    dilation: usize,
+) -> Result<Vec<Span>> {
+    room::collected((0..output).map(|o| {
+        let first = (o * stride) as isize - padding as isize;
+        let skip = if first < 0 { ((-first) as usize).div_ceil(dilation) } else { 0 };
+        let start = (first + (skip * dilation) as isize) as usize;
+        let fits = if start < input { (input - start).div_ceil(dilation) } else { 0 };
+        let count = fits.min(kernel.saturating_sub(skip));
+        let end = (first + kernel as isize).min((input + padding) as isize);
+        Span { start, count, step: dilation, padded: (end - first).max(0) as usize }
+    }))
 }
 
 /// The windows of adaptive pooling along an axis.
-#[must_use]
-pub fn adaptive_spans(input: usize, output: usize) -> Vec<Span> {
-    (0..output)
-        .map(|o| {
-            let start = o * input / output;
-            let count = ((o + 1) * input).div_ceil(output) - start;
-            Span { start, count, step: 1, padded: count }
-        })
-        .collect()
+pub fn adaptive_spans(input: usize, output: usize) -> Result<Vec<Span>> {
+    room::collected((0..output).map(|o| {
+        let start = o * input / output;
+        let count = ((o + 1) * input).div_ceil(output) - start;
+        Span { start, count, step: 1, padded: count }
+    }))
 }
 
 /// Windows of the last dimensions, brought to three axes.
@@ -387,7 +389,7 @@ mod tests {
         let (h, v) = (7, 9);
         let mut x: Vec<f32> = (0..3 * h * v).map(|i| ((i * 7919) % 31) as f32).collect();
         x[17] = f32::NAN;
-        let fast = Windows::new(vec![(h, spans(h, 3, 2, 2, 0, 1)), (v, spans(v, 4, 2, 2, 0, 1))]);
+        let fast = Windows::new(vec![(h, spans(h, 3, 2, 2, 0, 1).unwrap()), (v, spans(v, 4, 2, 2, 0, 1).unwrap())]);
         assert!(fast.pairs);
         let slow = Windows { pairs: false, ..fast.clone() };
         let ((a, i), (b, j)) = (pool(&x, h, v, &fast, 12), pool(&x, h, v, &slow, 12));
@@ -397,20 +399,20 @@ mod tests {
 
     #[test]
     fn windows_clip_to_the_input() {
-        let s = spans(5, 3, 3, 2, 1, 1);
+        let s = spans(5, 3, 3, 2, 1, 1).unwrap();
         assert_eq!(s[0], Span { start: 0, count: 2, step: 1, padded: 3 });
         assert_eq!(s[2], Span { start: 3, count: 2, step: 1, padded: 3 });
-        let d = spans(6, 2, 3, 1, 2, 2);
+        let d = spans(6, 2, 3, 1, 2, 2).unwrap();
         assert_eq!(d[0], Span { start: 0, count: 2, step: 2, padded: 3 });
         assert_eq!(d[1], Span { start: 1, count: 2, step: 2, padded: 3 });
-        assert_eq!(adaptive_spans(7, 3)[1], Span { start: 2, count: 3, step: 1, padded: 3 });
+        assert_eq!(adaptive_spans(7, 3).unwrap()[1], Span { start: 2, count: 3, step: 1, padded: 3 });
     }
 
     #[test]
     fn gradients_return_what_went_in() {
         let (h, v) = (5, 6);
         let x: Vec<f32> = (0..2 * h * v).map(|i| ((i * 7919) % 31) as f32).collect();
-        let w = Windows::new(vec![(h, spans(h, 3, 3, 2, 1, 1)), (v, spans(v, 3, 3, 2, 1, 1))]);
+        let w = Windows::new(vec![(h, spans(h, 3, 3, 2, 1, 1).unwrap()), (v, spans(v, 3, 3, 2, 1, 1).unwrap())]);
         let (_, at) = pool(&x, h, v, &w, 9);
         let g = vec![1f32; 18];
         let dx = vec![9f32; 60];

@@ -13,6 +13,7 @@ pub use walk::{Fold, Space, run};
 
 use crate::Raw;
 use crate::copy::copy;
+use crate::room;
 use folds::*;
 use rustnn_base::{DType, Element, Kind, Result};
 
@@ -47,9 +48,9 @@ pub fn reduce(op: Reduce, dst: &Raw, src: &Raw) -> Result<()> {
     let float = dst.dtype().is_float() || src.dtype().is_float();
     let double = src.dtype() == DType::F64 || (float && !src.dtype().is_float());
     match op {
-        Reduce::Any => emit(dst, &run(&space, &AnyTrue, None)),
-        Reduce::All => emit(dst, &run(&space, &AllTrue, None)),
-        Reduce::CountNonzero => emit(dst, &run(&space, &Count, None)),
+        Reduce::Any => emit(dst, &run(&space, &AnyTrue, None)?),
+        Reduce::All => emit(dst, &run(&space, &AllTrue, None)?),
+        Reduce::CountNonzero => emit(dst, &run(&space, &Count, None)?),
         _ if !float => integer(op, dst, &space, src.dtype()),
         _ if double => real::<f64>(op, dst, &space),
         _ => real::<f32>(op, dst, &space),
@@ -58,42 +59,42 @@ pub fn reduce(op: Reduce, dst: &Raw, src: &Raw) -> Result<()> {
 
 fn integer(op: Reduce, dst: &Raw, space: &Space, src: DType) -> Result<()> {
     match op {
-        Reduce::Prod => emit(dst, &run(space, &IntProd, None)),
-        Reduce::Max if src == DType::Bool => emit(dst, &run(space, &AnyTrue, None)),
-        Reduce::Min if src == DType::Bool => emit(dst, &run(space, &AllTrue, None)),
-        Reduce::Max => emit(dst, &run(space, &IntMax, None)),
-        Reduce::Min => emit(dst, &run(space, &IntMin, None)),
-        _ => emit(dst, &run(space, &IntSum, None)),
+        Reduce::Prod => emit(dst, &run(space, &IntProd, None)?),
+        Reduce::Max if src == DType::Bool => emit(dst, &run(space, &AnyTrue, None)?),
+        Reduce::Min if src == DType::Bool => emit(dst, &run(space, &AllTrue, None)?),
+        Reduce::Max => emit(dst, &run(space, &IntMax, None)?),
+        Reduce::Min => emit(dst, &run(space, &IntMin, None)?),
+        _ => emit(dst, &run(space, &IntSum, None)?),
     }
 }
 
 fn real<R: Lane>(op: Reduce, dst: &Raw, space: &Space) -> Result<()> {
     let n = space.length as f64;
     match op {
-        Reduce::Sum => emit(dst, &run(space, &Sum::<R>::new(), None)),
-        Reduce::NanSum => emit(dst, &run(space, &NanSum::<R>::new(), None)),
+        Reduce::Sum => emit(dst, &run(space, &Sum::<R>::new(), None)?),
+        Reduce::NanSum => emit(dst, &run(space, &NanSum::<R>::new(), None)?),
         Reduce::Mean => {
-            let mut t = run(space, &Sum::<R>::new(), None);
+            let mut t = run(space, &Sum::<R>::new(), None)?;
             t.iter_mut().for_each(|v| *v /= n);
             emit(dst, &t)
         }
-        Reduce::Prod => emit(dst, &run(space, &Prod::<R>::new(), None)),
-        Reduce::Max => emit(dst, &run(space, &Max::<R>::new(), None)),
-        Reduce::Min => emit(dst, &run(space, &Min::<R>::new(), None)),
+        Reduce::Prod => emit(dst, &run(space, &Prod::<R>::new(), None)?),
+        Reduce::Max => emit(dst, &run(space, &Max::<R>::new(), None)?),
+        Reduce::Min => emit(dst, &run(space, &Min::<R>::new(), None)?),
         Reduce::Norm(p) => norm::<R>(p, dst, space),
         Reduce::LogSumExp => {
-            let mut top = run(space, &Max::<R>::new(), None);
+            let mut top = run(space, &Max::<R>::new(), None)?;
             // An infinite maximum is its own answer's shift of 0.
             top.iter_mut().for_each(|v| *v = if v.is_infinite() { 0.0 } else { *v });
-            let mut t = run(space, &SumExp::<R>::new(), Some(&top));
+            let mut t = run(space, &SumExp::<R>::new(), Some(&top))?;
             t.iter_mut().zip(&top).for_each(|(v, m)| *v = v.ln() + m);
             emit(dst, &t)
         }
         Reduce::Var(correction) | Reduce::Std(correction) => {
-            let mean = run(space, &Sum::<R>::new(), None);
+            let mean = run(space, &Sum::<R>::new(), None)?;
             // The mean as the loop can hold it, and what that lacks.
-            let shift: Vec<f64> = mean.iter().map(|s| R::from_f64(s / n).to_f64()).collect();
-            let mut t = run(space, &SquaredFrom::<R>::new(), Some(&shift));
+            let shift: Vec<f64> = room::collected(mean.iter().map(|s| R::from_f64(s / n).to_f64()))?;
+            let mut t = run(space, &SquaredFrom::<R>::new(), Some(&shift))?;
             let by = (n - correction).max(0.0);
             for ((v, s), m) in t.iter_mut().zip(&shift).zip(&mean) {
                 let lack = m / n - s;
@@ -113,23 +114,23 @@ fn real<R: Lane>(op: Reduce, dst: &Raw, space: &Space) -> Result<()> {
 
 fn norm<R: Lane>(p: f64, dst: &Raw, space: &Space) -> Result<()> {
     if p == 2.0 {
-        let mut t = run(space, &SquaredFrom::<R>::new(), Some(&vec![0.0; space.outputs]));
+        let mut t = run(space, &SquaredFrom::<R>::new(), Some(&room::filled(space.outputs, 0.0)?))?;
         t.iter_mut().for_each(|v| *v = v.sqrt());
         return emit(dst, &t);
     }
     if p == 1.0 {
-        return emit(dst, &run(space, &SumAbs::<R>::new(), None));
+        return emit(dst, &run(space, &SumAbs::<R>::new(), None)?);
     }
     if p == f64::INFINITY {
-        return emit(dst, &run(space, &MaxAbs::<R>::new(), None));
+        return emit(dst, &run(space, &MaxAbs::<R>::new(), None)?);
     }
     if p == f64::NEG_INFINITY {
-        return emit(dst, &run(space, &MinAbs::<R>::new(), None));
+        return emit(dst, &run(space, &MinAbs::<R>::new(), None)?);
     }
     if p == 0.0 {
-        return emit(dst, &run(space, &Count, None));
+        return emit(dst, &run(space, &Count, None)?);
     }
-    let mut t = run(space, &SumPow::<R>::new(p), None);
+    let mut t = run(space, &SumPow::<R>::new(p), None)?;
     t.iter_mut().for_each(|v| *v = v.powf(1.0 / p));
     emit(dst, &t)
 }

@@ -2,6 +2,7 @@
 
 use crate::Raw;
 use crate::parallel::{SendPtr, for_range};
+use crate::room::{self, or_stop};
 use rustnn_base::dtype::Real;
 use rustnn_base::{Element, Float, Result, runtime_error, with_float};
 use rustnn_simd::dispatch;
@@ -18,18 +19,19 @@ pub struct Taps {
 }
 
 impl Taps {
-    /// With no outputs yet.
-    #[must_use]
-    pub fn new(inputs: usize) -> Self {
-        Taps { inputs, starts: vec![0], places: Vec::new(), weights: Vec::new() }
+    /// With no outputs yet, and room for `outputs`.
+    pub fn new(inputs: usize, outputs: usize) -> Result<Self> {
+        let mut starts = room::with_capacity(outputs.saturating_add(1))?;
+        starts.push(0);
+        Ok(Taps { inputs, starts, places: room::with_capacity(outputs)?, weights: room::with_capacity(outputs)? })
     }
     /// Adds an output made of these.
-    pub fn push(&mut self, taps: impl IntoIterator<Item = (usize, f64)>) {
+    pub fn push(&mut self, taps: impl IntoIterator<Item = (usize, f64)>) -> Result<()> {
         for (p, w) in taps {
-            self.places.push(p.min(self.inputs.saturating_sub(1)));
-            self.weights.push(w);
+            room::push(&mut self.places, p.min(self.inputs.saturating_sub(1)))?;
+            room::push(&mut self.weights, w)?;
         }
-        self.starts.push(self.places.len());
+        room::push(&mut self.starts, self.places.len())
     }
     /// Outputs.
     #[must_use]
@@ -55,10 +57,10 @@ pub fn resample(x: Raw, out: Raw, taps: &Taps, inner: usize, back: bool) -> Resu
 fn run<T: Float>(x: &[T], out: &mut [T], taps: &Taps, outer: usize, inner: usize, back: bool) {
     let (n, m) = (taps.inputs, taps.outputs());
     let (from, to) = if back { (m * inner, n * inner) } else { (n * inner, m * inner) };
-    let weights: Vec<T::Acc> = taps.weights.iter().map(|&w| T::Acc::from_f64(w)).collect();
+    let weights: Vec<T::Acc> = or_stop(room::collected(taps.weights.iter().map(|&w| T::Acc::from_f64(w))));
     let dst = SendPtr(out.as_mut_ptr());
     for_range(outer, (32_768 / (from + to).max(1)).max(1), |r| {
-        let mut acc = vec![T::Acc::ZERO; if back { to } else { inner }];
+        let mut acc = or_stop(room::filled(if back { to } else { inner }, T::Acc::ZERO));
         for a in r {
             let x = &x[a * from..][..from];
             // SAFETY: parts of `out` for different `a` are disjoint; its length is `outer * to`.
@@ -181,7 +183,7 @@ pub fn fold(columns: Raw, image: Raw, b: &Blocks) -> Result<()> {
         let (x, out) = (columns.slice::<T>()?, image.slice_mut::<T>()?);
         let dst = SendPtr(out.as_mut_ptr());
         for_range(n, (32_768 / (k * l).max(1)).max(1), |r| {
-            let mut acc = vec![<T as Float>::Acc::ZERO; b.plane()];
+            let mut acc = or_stop(room::filled(b.plane(), <T as Float>::Acc::ZERO));
             for p in r {
                 let x = &x[p * k * l..][..k * l];
                 acc.fill(<T as Float>::Acc::ZERO);

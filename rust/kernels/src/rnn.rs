@@ -7,6 +7,7 @@
 
 use crate::mat::{self, MR, Mat, NR};
 use crate::parallel::{self, SendPtr};
+use crate::room::{self, or_stop};
 use crate::rowmath::Math;
 use rustnn_base::{Result, runtime_error};
 use rustnn_simd::dispatch;
@@ -96,15 +97,15 @@ pub struct Place {
 }
 
 /// Packs a `[n, k]` row-major matrix (`t`: its transpose `[k, n]`) into panels of NR of the `n` rows: `[k][NR]` each.
-fn panels<T: Math>(w: Mat<T>, n: usize, k: usize) -> Vec<T> {
-    let mut out = vec![T::ZERO; n.div_ceil(NR) * NR * k];
+fn panels<T: Math>(w: Mat<T>, n: usize, k: usize) -> Result<Vec<T>> {
+    let mut out = room::filled(n.div_ceil(NR) * NR * k, T::ZERO)?;
     if k > 0 {
         for (p, dst) in out.chunks_exact_mut(NR * k).enumerate() {
             // SAFETY: the caller's matrix has n rows and k columns.
             unsafe { mat::pack(dst, w.at(p * NR, 0), NR.min(n - p * NR), NR, k, T::ONE) };
         }
     }
-    out
+    Ok(out)
 }
 
 /// Runs the layer. `gates` `[rows, G*hidden]` holds the inputs' part (with its bias) and receives the gates after
@@ -137,11 +138,11 @@ pub fn forward<T: Math>(
         return Ok(());
     }
     let per_gate = n.div_ceil(NR) * NR * n;
-    let mut packed = Vec::with_capacity(g * per_gate);
+    let mut packed = room::with_capacity(g * per_gate)?;
     for k in 0..g {
-        packed.extend(panels(mat::rows(&w[k * n * n..][..n * n], n), n, n));
+        packed.extend(panels(mat::rows(&w[k * n * n..][..n * n], n), n, n)?);
     }
-    let bias = bias.map_or_else(|| vec![T::ZERO; g * n], <[T]>::to_vec);
+    let bias = bias.map_or_else(|| room::filled(g * n, T::ZERO), room::copied)?;
     let block = l.block();
     let (pg, ph, pc) = (SendPtr(gates.as_mut_ptr()), SendPtr(h.as_mut_ptr()), SendPtr(c.as_mut_ptr()));
     let (po, pk) = (SendPtr(out.as_mut_ptr()), SendPtr(cells.as_mut_ptr()));
@@ -159,7 +160,7 @@ pub fn forward<T: Math>(
                 ),
             )
         };
-        let mut a = vec![T::ZERO; nr.div_ceil(MR) * MR * n];
+        let mut a = or_stop(room::filled(nr.div_ceil(MR) * MR * n, T::ZERO));
         for i in 0..l.sizes.len() {
             let t = l.time(i);
             let active = l.sizes[t].saturating_sub(r0).min(nr);
@@ -360,14 +361,14 @@ pub fn backward<T: Math>(
     if n == 0 || rows == 0 {
         return Ok(());
     }
-    let packed = panels(mat::rows(k.w, n).t(), n, g * n);
+    let packed = panels(mat::rows(k.w, n).t(), n, g * n)?;
     let block = l.block();
     let (ph, pc) = (SendPtr(dh.as_mut_ptr()), SendPtr(dc.as_mut_ptr()));
     let (pg, pr, pb) = (SendPtr(dgates.as_mut_ptr()), SendPtr(drec.as_mut_ptr()), SendPtr(before.as_mut_ptr()));
     parallel::for_chunks(l.batch.div_ceil(block), &|task| {
         let r0 = task * block;
         let nr = block.min(l.batch - r0);
-        let mut a = vec![T::ZERO; MR * g * n];
+        let mut a = or_stop(room::filled(MR * g * n, T::ZERO));
         for i in (0..l.sizes.len()).rev() {
             let t = l.time(i);
             let active = l.sizes[t].saturating_sub(r0).min(nr);

@@ -5,6 +5,7 @@ use crate::elementwise::lane;
 use crate::map::{GRAIN, gather, scatter};
 use crate::math::special::log_add_exp;
 use crate::parallel::SendPtr;
+use crate::room::{self, or_stop};
 use crate::{Raw, parallel};
 use rustnn_base::{DType, Element, Result, runtime_error};
 
@@ -84,9 +85,9 @@ pub fn scan(op: Scan, dst: &Raw, src: &Raw, dim: usize) -> Result<()> {
     let (from, to) = (Lines::new(src, dim), Lines::new(dst, dim));
     let float = dst.dtype().is_float();
     lines(src, dim, |range, n| {
-        let mut raw = vec![0u64; n];
+        let mut raw = or_stop(room::filled(n, 0u64));
         if float {
-            let mut x = vec![0f64; n];
+            let mut x = or_stop(room::filled(n, 0f64));
             for line in range {
                 from.load(line, &mut x, &mut raw);
                 match op {
@@ -97,7 +98,7 @@ pub fn scan(op: Scan, dst: &Raw, src: &Raw, dim: usize) -> Result<()> {
                 to.store(line, &x, &mut raw);
             }
         } else {
-            let mut x = vec![0i64; n];
+            let mut x = or_stop(room::filled(n, 0i64));
             for line in range {
                 from.load(line, &mut x, &mut raw);
                 match op {
@@ -134,7 +135,8 @@ pub fn scan_extreme(best: Best, values: &Raw, index: &Raw, src: &Raw, dim: usize
 fn extreme<X: Element>(best: Best, values: &Raw, index: &Raw, src: &Raw, dim: usize) -> Result<()> {
     let (from, to, at) = (Lines::new(src, dim), Lines::new(values, dim), Lines::new(index, dim));
     lines(src, dim, |range, n| {
-        let (mut raw, mut x, mut places) = (vec![0u64; n], vec![X::default(); n], vec![0i64; n]);
+        let mut raw = or_stop(room::filled(n, 0u64));
+        let (mut x, mut places) = (or_stop(room::filled(n, X::default())), or_stop(room::filled(n, 0i64)));
         for line in range {
             from.load(line, &mut x, &mut raw);
             places[0] = 0;

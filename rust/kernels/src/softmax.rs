@@ -3,6 +3,7 @@
 
 use crate::parallel;
 use crate::parallel::SendPtr;
+use crate::room::{self, or_stop};
 use crate::rowmath::{Math, Row, max1, rows_per_chunk, sum1, sum2};
 use rustnn_base::dtype::Real;
 use rustnn_simd::dispatch;
@@ -30,7 +31,7 @@ pub fn softmax<T: Row>(x: &[T], y: &mut [T], outer: usize, n: usize, inner: usiz
     if inner == 1 {
         let grain = rows_per_chunk(n);
         parallel::for_slices(y, grain * n, |start, y| {
-            let mut buf = vec![T::Acc::ZERO; n];
+            let mut buf = or_stop(room::filled(n, T::Acc::ZERO));
             for (i, y) in y.chunks_exact_mut(n).enumerate() {
                 let x = &x[start + i * n..][..n];
                 dispatch(

@@ -10,6 +10,7 @@ pub use count::{bincount, histc, mode_rows, searchsorted};
 pub use unique::{Unique, unique, unique_rows};
 
 use crate::parallel::{SendPtr, for_range};
+use crate::room::{self, or_stop};
 use rustnn_base::{Element, Kind, Result, runtime_error};
 
 /// The order of a value as an unsigned number; 32 bits are enough for elements of up to 4 bytes.
@@ -109,6 +110,9 @@ fn sort_packed<P: Packed>(a: &mut Vec<P>, tmp: &mut Vec<P>) {
         return;
     }
     tmp.clear();
+    if tmp.capacity() < a.len() {
+        *tmp = or_stop(room::with_capacity(a.len()));
+    }
     tmp.resize(a.len(), P::default());
     let digits = (P::BITS / 8) as usize;
     let mut counts = vec![[0u32; 256]; digits];
@@ -147,7 +151,7 @@ fn check_len(n: usize) -> Result<()> {
 /// Runs `f(row number)` for all rows, several to a chunk, with room for packed keys.
 fn for_rows<P: Packed>(rows: usize, n: usize, f: impl Fn(usize, &mut Vec<P>, &mut Vec<P>) + Sync) {
     for_range(rows, (8 * 1024 / n.max(1)).max(1), |range| {
-        let (mut a, mut tmp) = (Vec::with_capacity(n), Vec::new());
+        let (mut a, mut tmp) = (or_stop(room::with_capacity(n)), Vec::new());
         for r in range {
             f(r, &mut a, &mut tmp);
         }

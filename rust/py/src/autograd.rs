@@ -343,7 +343,7 @@ pub fn _pop_saved_tensors_hooks() {
 }
 
 pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    rustnn_autograd::set_interrupt_check(interrupt);
+    rustnn_kernels::parallel::set_interrupt_check(interrupt);
     mode::set_warner(warn);
     m.add_class::<crate::node::PyNode>()?;
     m.add_class::<PyNodeRef>()?;

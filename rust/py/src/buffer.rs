@@ -285,7 +285,13 @@ pub fn from_dlpack(ext: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
         let data = t.data.cast::<u8>().wrapping_add(t.byte_offset as usize);
         (dtype, Layout { shape: shape.into(), strides, offset: 0 }, data)
     };
-    let Some(ptr) = NonNull::new(data).filter(|p| layout.numel() > 0 && p.as_ptr() as usize % dtype.size() == 0) else {
+    if layout.numel() > 0 && (data.is_null() || data as usize % dtype.size() != 0) {
+        return Err(PyRuntimeError::new_err(format!(
+            "from_dlpack: the memory does not begin at a multiple of {} bytes; copy the array first",
+            dtype.size()
+        )));
+    }
+    let Some(ptr) = NonNull::new(data).filter(|_| layout.numel() > 0) else {
         return wrap(py, Tensor::empty(&layout.shape, dtype).or_raise()?);
     };
     // SAFETY: renaming marks it consumed: from here the deleter is ours.

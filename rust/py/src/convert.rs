@@ -2,12 +2,13 @@
 
 use crate::dtype::{PyDType, PyDevice, PyLayout, PyMemoryFormat, check_device};
 use crate::tensor::{PyTensor, tensor_of};
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyRecursionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PySequence, PyString, PyTuple};
 use rustnn_core::base::with_dtype;
 use rustnn_core::{DType, Element, Scalar, Tensor};
+use rustnn_kernels::room;
 use rustnn_ops::Arg;
 use rustnn_ops::sig::{Param, ty};
 use smallvec::SmallVec;
@@ -149,7 +150,15 @@ fn list(v: &Bound<'_, PyAny>, p: &Param) -> PyResult<Option<Arg>> {
     } else if let Ok(l) = v.cast::<PyList>() {
         l.iter().collect()
     } else if !v.is_instance_of::<PyString>() && v.cast::<PySequence>().is_ok() {
-        v.try_iter()?.collect::<PyResult<_>>()?
+        // Its length is whatever it says, or none.
+        let mut items = Vec::new();
+        for item in v.try_iter()? {
+            room::push(&mut items, item?).map_err(crate::error::raise)?;
+            if items.len() % (1 << 20) == 0 {
+                v.py().check_signals()?;
+            }
+        }
+        SmallVec::from_vec(items)
     } else {
         if types & ty::INTS != 0
             && let Some(i) = int(v)
@@ -245,11 +254,24 @@ pub fn scalar_object(py: Python<'_>, s: Scalar) -> PyResult<Bound<'_, PyAny>> {
     })
 }
 
+/// Python's own limit of recursion, as it comes.
+const MOST_NESTED: usize = 1000;
+
 /// A tensor's values as nested lists.
 pub fn nested_list<'py>(py: Python<'py>, t: &Tensor) -> PyResult<Bound<'py, PyAny>> {
     if t.ndim() == 0 {
         return scalar_object(py, t.item().map_err(crate::error::raise)?);
     }
+    // Lists in lists in lists: code that walks them recurses, this one too.
+    if t.ndim() > MOST_NESTED {
+        return Err(PyRecursionError::new_err(format!("lists nested {} deep", t.ndim())));
+    }
+    // Python's own lists and numbers end in a panic where memory ends: what they take is asked for first.
+    let mut objects = 0usize;
+    for d in 0..t.ndim() {
+        objects = t.shape()[..=d].iter().fold(1usize, |n, &k| n.saturating_mul(k)).saturating_add(objects);
+    }
+    drop(room::with_capacity::<[u8; 40]>(objects).map_err(crate::error::raise)?);
     let t = t.to_contiguous().map_err(crate::error::raise)?;
     with_dtype!(t.dtype(), T => {
         let data = t.slice::<T>().map_err(crate::error::raise)?;
@@ -260,8 +282,11 @@ pub fn nested_list<'py>(py: Python<'py>, t: &Tensor) -> PyResult<Bound<'py, PyAn
 fn build_list<'py, T: Element>(py: Python<'py>, data: &[T], shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
     let list = PyList::empty(py);
     let (n, rest) = (shape[0], &shape[1..]);
-    let step = rest.iter().product::<usize>();
+    let step = if data.is_empty() { 0 } else { rest.iter().product::<usize>() };
     for i in 0..n {
+        if i % (1 << 16) == (1 << 16) - 1 {
+            py.check_signals()?;
+        }
         if rest.is_empty() {
             list.append(scalar_object(py, data[i].to_scalar())?)?;
         } else {

@@ -22,7 +22,7 @@ pub fn raise(e: Error) -> PyErr {
         Error::Value(m) => PyValueError::new_err(m),
         Error::Index(m) => PyIndexError::new_err(m),
         Error::NotImplemented(m) => PyNotImplementedError::new_err(m),
-        Error::OutOfMemory(n) => PyMemoryError::new_err(format!("could not allocate {n} bytes")),
+        e @ Error::OutOfMemory { .. } => PyMemoryError::new_err(e.to_string()),
         Error::Interrupted => PyKeyboardInterrupt::new_err(()),
         Error::External(any) => match any.downcast::<PyErr>() {
             Ok(e) => *e,

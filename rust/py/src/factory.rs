@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PySequence, PyString, PyTuple};
 use rustnn_core::base::{Layout, with_dtype};
 use rustnn_core::{DType, Dims, Element, Scalar, Strides, Tensor, mode};
+use rustnn_kernels::room;
 use std::ptr::NonNull;
 
 /// Values of a nested list, flattened, with their shape and widest kind.
@@ -52,7 +53,9 @@ fn number(v: &Bound<'_, PyAny>) -> PyResult<Option<(Scalar, Option<DType>)>> {
         let name = d.str()?.to_string();
         let Some(dtype) = dtype_by_numpy(&name) else { return Ok(None) };
         let plain = v.call_method0(pyo3::intern!(v.py(), "item"))?;
-        return Ok(number(&plain)?.map(|(s, _)| (s, Some(dtype))));
+        // Only Python's own numbers: an object that gives itself would be asked without end.
+        let builtin = plain.is_instance_of::<PyFloat>() || plain.is_instance_of::<PyInt>();
+        return Ok(if builtin { number(&plain)?.map(|(s, _)| (s, Some(dtype))) } else { None });
     }
     if v.is_instance_of::<PyInt>() || v.hasattr("__index__")? {
         let i: i64 = v.call_method0("__index__")?.extract()?;
@@ -95,7 +98,13 @@ fn collect(v: &Bound<'_, PyAny>, depth: usize, c: &mut Collected) -> PyResult<()
                 collect(&i, depth + 1, c)?;
             }
         } else {
-            for i in v.try_iter()? {
+            for (k, i) in v.try_iter()?.enumerate() {
+                // A sequence that never ends, whatever length it gave.
+                if k == n {
+                    return Err(PyValueError::new_err(format!(
+                        "a sequence of length {n} at dim {depth} has more items"
+                    )));
+                }
                 collect(&i?, depth + 1, c)?;
             }
         }
@@ -109,7 +118,10 @@ fn collect(v: &Bound<'_, PyAny>, depth: usize, c: &mut Collected) -> PyResult<()
     }
     match number(v)? {
         Some((s, hint)) => {
-            c.values.push(s);
+            room::push(&mut c.values, s).or_raise()?;
+            if c.values.len() % (1 << 20) == 0 {
+                v.py().check_signals()?;
+            }
             match hint {
                 Some(d) => c.hint = Some(c.hint.map_or(d, |h| h.promote(d))),
                 None => c.plain = true,
@@ -165,7 +177,7 @@ pub fn tensor_from(v: &Bound<'_, PyAny>, dtype: Option<DType>) -> PyResult<Tenso
     }
     let mut c = Collected { shape: Vec::new(), values: Vec::new(), hint: None, plain: false };
     collect(v, 0, &mut c)?;
-    let expected: usize = c.shape.iter().product();
+    let expected = c.shape.iter().fold(1usize, |n, &d| n.saturating_mul(d));
     if expected != c.values.len() {
         return Err(PyValueError::new_err("expected sequences of one length at every dim"));
     }
@@ -188,6 +200,13 @@ pub fn tensor_from(v: &Bound<'_, PyAny>, dtype: Option<DType>) -> PyResult<Tenso
 /// A tensor over a NumPy array's own memory.
 pub fn from_array(v: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     let py = v.py();
+    // Whatever else says what memory it has is read by NumPy, which checks that the parts fit each other.
+    let numpy = py.import(pyo3::intern!(py, "numpy"))?;
+    let v = &if v.get_type().is(numpy.getattr(pyo3::intern!(py, "ndarray"))?) {
+        v.clone()
+    } else {
+        numpy.call_method1(pyo3::intern!(py, "asarray"), (v,))?
+    };
     let face = v.getattr(pyo3::intern!(py, "__array_interface__"))?;
     let kind: String = face.get_item("typestr")?.extract()?;
     let dtype = match kind.get(1..) {
@@ -365,7 +384,7 @@ pub fn frombuffer<'py>(
     } else {
         count
     };
-    if count == 0 || offset + count.saturating_mul(size) > have {
+    if count == 0 || count > (have - offset) / size {
         return Err(PyValueError::new_err(format!(
             "requested buffer length ({count} * {size} bytes) after offset ({offset} bytes) must not be greater than actual buffer length ({have} bytes)"
         )));
@@ -424,7 +443,9 @@ pub fn _view_dtype(t: &Bound<'_, PyAny>, dtype: &Bound<'_, PyAny>) -> PyResult<P
             ));
         };
         let bytes = l.shape[last] * from;
-        let aligned = l.strides.iter().enumerate().all(|(i, &s)| i == last || (s as usize * from) % to == 0);
+        // Sizes are powers of two: remainders are right where the product wraps around.
+        let aligned =
+            l.strides.iter().enumerate().all(|(i, &s)| i == last || (s as usize).wrapping_mul(from) % to == 0);
         if bytes % to != 0 || (l.offset * from) % to != 0 || !aligned {
             return Err(PyRuntimeError::new_err(format!(
                 "self.size(-1) must be divisible by {} to view {} as {} (different element sizes), but got {}",
@@ -437,7 +458,7 @@ pub fn _view_dtype(t: &Bound<'_, PyAny>, dtype: &Bound<'_, PyAny>) -> PyResult<P
         l.shape[last] = bytes / to;
         l.offset = l.offset * from / to;
         for (i, s) in l.strides.iter_mut().enumerate() {
-            *s = if i == last { 1 } else { *s * from as isize / to as isize };
+            *s = if i == last { 1 } else { s.saturating_mul(from as isize) / to as isize };
         }
     }
     wrap(t.py(), Tensor::from_storage(x.storage().clone(), l, d).or_raise()?)

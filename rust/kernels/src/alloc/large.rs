@@ -67,6 +67,11 @@ fn available(bytes: usize) -> bool {
     machine::available_memory(Path::new("/")).is_none_or(|free| bytes as u64 <= free)
 }
 
+/// Whether that many bytes could be had outside this module.
+pub(super) fn can_have(bytes: usize) -> bool {
+    bytes < ASK || (bytes <= budget().0 && available(bytes))
+}
+
 /// The cache, also after a panic inside it (there is none) and with an eye on forks.
 fn central() -> MutexGuard<'static, Central> {
     static WATCH_FORKS: Once = Once::new();

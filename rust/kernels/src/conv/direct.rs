@@ -7,6 +7,7 @@ use super::window::{AxisRun, Window};
 use crate::gemm::blocked::Gemm;
 use crate::gemm::pack::panel_start;
 use crate::parallel::{SendPtr, for_range};
+use crate::room::{self, or_stop};
 use crate::scratch;
 use rustnn_base::{Error, Result};
 use rustnn_simd::Isa;
@@ -99,8 +100,8 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
     }
 
     // Offsets of all taps, channel by channel, then kernel order.
-    let mut offsets: Vec<u32> = Vec::with_capacity(k);
-    let mut kernel: Vec<[usize; 3]> = Vec::with_capacity(taps);
+    let mut offsets: Vec<u32> = room::with_capacity(k)?;
+    let mut kernel: Vec<[usize; 3]> = room::with_capacity(taps)?;
     for c in 0..p.cin {
         for d in 0..p.axes[0].taps.len() {
             for h in 0..p.axes[1].taps.len() {
@@ -118,7 +119,8 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
             let (mut from, mut to) = ([0; 3], whole);
             from[axis] = i * rows;
             to[axis] = ((i + 1) * rows).min(whole[axis]);
-            let mut vectors = Vec::new();
+            let lines = (to[0] - from[0]) * (to[1] - from[1]);
+            let mut vectors = or_stop(room::with_capacity(lines * whole[2].div_ceil(lanes)));
             for d in from[0]..to[0] {
                 for h in from[1]..to[1] {
                     let line = ((p.axes[0].dst_start + d * p.axes[0].dst_step) * p.target[1]
@@ -257,7 +259,7 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
         });
     })?;
     if failed.load(Ordering::Relaxed) {
-        return Err(Error::OutOfMemory((window.len(p.cin, lanes) * size_of::<T>()) as u64));
+        return Err(Error::out_of_memory((window.len(p.cin, lanes) * size_of::<T>()) as u64));
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ mod weight;
 mod window;
 
 use crate::gemm::blocked::Gemm;
+use crate::room::{self, or_stop};
 use crate::{Raw, scratch};
 use direct::Pass;
 pub use geometry::{Axis, ConvParams, Geometry};
@@ -23,7 +24,7 @@ fn whole_axis(a: &Axis) -> AxisRun {
     AxisRun {
         n: a.output,
         step: a.stride,
-        taps: (0..a.kernel).map(|t| (t, (t * a.dilation) as isize - a.padding as isize)).collect(),
+        taps: or_stop(room::collected((0..a.kernel).map(|t| (t, (t * a.dilation) as isize - a.padding as isize)))),
         dst_start: 0,
         dst_step: 1,
     }
@@ -32,12 +33,10 @@ fn whole_axis(a: &Axis) -> AxisRun {
 /// The inputs along one axis that are `phase` modulo the stride, as outputs of a pass over the gradient.
 fn phase_axis(a: &Axis, phase: usize) -> AxisRun {
     let s = a.stride as isize;
-    let taps = (0..a.kernel)
-        .filter_map(|t| {
-            let e = (phase + a.padding) as isize - (t * a.dilation) as isize;
-            (e.rem_euclid(s) == 0).then(|| (t, e.div_euclid(s)))
-        })
-        .collect();
+    let taps = or_stop(room::collected((0..a.kernel).filter_map(|t| {
+        let e = (phase + a.padding) as isize - (t * a.dilation) as isize;
+        (e.rem_euclid(s) == 0).then(|| (t, e.div_euclid(s)))
+    })));
     let n = a.input.saturating_sub(phase).div_ceil(a.stride);
     AxisRun { n, step: 1, taps, dst_start: phase, dst_step: a.stride }
 }
@@ -131,14 +130,14 @@ macro_rules! by_dtype {
                 $body
             }
             DType::BF16 => {
-                $(let $src = widen($src.slice::<bf16>()?); let $src = &$src[..];)*
-                let wide = match $bias { Some(b) => Some(widen(b.slice::<bf16>()?)), None => None };
+                $(let $src = widen($src.slice::<bf16>()?)?; let $src = &$src[..];)*
+                let wide = match $bias { Some(b) => Some(widen(b.slice::<bf16>()?)?), None => None };
                 let $b: Option<&[f32]> = wide.as_deref();
                 rounded($dst.slice_mut::<bf16>()?, |$d: &mut [f32]| $body)
             }
             DType::F16 => {
-                $(let $src = widen($src.slice::<f16>()?); let $src = &$src[..];)*
-                let wide = match $bias { Some(b) => Some(widen(b.slice::<f16>()?)), None => None };
+                $(let $src = widen($src.slice::<f16>()?)?; let $src = &$src[..];)*
+                let wide = match $bias { Some(b) => Some(widen(b.slice::<f16>()?)?), None => None };
                 let $b: Option<&[f32]> = wide.as_deref();
                 rounded($dst.slice_mut::<f16>()?, |$d: &mut [f32]| $body)
             }
@@ -147,8 +146,8 @@ macro_rules! by_dtype {
     };
 }
 
-fn widen<T: Float>(x: &[T]) -> Vec<f32> {
-    x.iter().map(|v| v.to_f32()).collect()
+fn widen<T: Float>(x: &[T]) -> Result<Vec<f32>> {
+    room::collected(x.iter().map(|v| v.to_f32()))
 }
 
 fn rounded<T: Float>(dst: &mut [T], f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {

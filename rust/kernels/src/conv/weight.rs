@@ -8,6 +8,7 @@ use super::geometry::Geometry;
 use super::window::{AxisRun, Window};
 use crate::gemm::blocked::Gemm;
 use crate::parallel::{SendPtr, for_chunks, for_range};
+use crate::room;
 use crate::scratch;
 use rustnn_base::{Error, Result};
 use rustnn_simd::arch::DotArgs;
@@ -76,7 +77,7 @@ pub unsafe fn grad_weight<T: Gemm>(
     if image.saturating_mul(images) > u32::MAX as usize || far > u32::MAX as usize {
         return Err(Error::Runtime("this convolution's rows are too large".into()));
     }
-    let mut offsets = Vec::with_capacity(run * taps);
+    let mut offsets = room::with_capacity(run * taps)?;
     for c in 0..run {
         for d in 0..axes[0].taps.len() {
             for h in 0..axes[1].taps.len() {
@@ -169,7 +170,7 @@ pub unsafe fn grad_weight<T: Gemm>(
         }
     })?;
     if failed.load(Ordering::Relaxed) {
-        return Err(Error::OutOfMemory((image * images * size_of::<T>()) as u64));
+        return Err(Error::out_of_memory((image * images * size_of::<T>()) as u64));
     }
     Ok(())
 }

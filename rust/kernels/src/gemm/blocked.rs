@@ -228,7 +228,7 @@ unsafe fn run<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Result<()> {
 
 /// An error if a chunk could not have its working memory.
 fn checked(failed: &AtomicBool, size: usize) -> Result<()> {
-    if failed.load(Ordering::Relaxed) { Err(Error::OutOfMemory((size * KC) as u64)) } else { Ok(()) }
+    if failed.load(Ordering::Relaxed) { Err(Error::out_of_memory((size * KC) as u64)) } else { Ok(()) }
 }
 
 /// Few rows, many columns: A is packed once for all, each chunk packs its own columns of B.

@@ -11,6 +11,7 @@ pub mod skinny;
 mod tests;
 
 use crate::parallel::{SendPtr, for_range};
+use crate::room::{self, or_stop};
 use crate::{Raw, scratch};
 pub use blocked::{Gemm, Problem};
 pub use pack::View;
@@ -326,7 +327,7 @@ fn integer<T: Element>(a: Raw, b: Raw, c: Raw, ep: &Epilogue) -> Result<()> {
         let (i, r) = (r / m, r % m);
         let oa = offset(i, dims, &ta[..nd]) + r as isize * ta[nd];
         let ob = offset(i, dims, &tb[..nd]);
-        let mut acc = vec![0i64; n];
+        let mut acc = or_stop(room::filled(n, 0i64));
         for t in 0..k as isize {
             // SAFETY: elements that the operands' `Raw` show.
             let x = unsafe { *pa.get().offset(oa + t * ta[nd + 1]) }.to_i64();

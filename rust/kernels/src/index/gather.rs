@@ -2,6 +2,7 @@
 
 use super::{Walk, combine, find_outside, out_of_bounds, same_dtype, with_bits};
 use crate::parallel::{SendPtr, for_range};
+use crate::room;
 use crate::{Raw, index::add};
 use rustnn_base::{Element, Result, layout, runtime_error, with_dtype};
 
@@ -175,7 +176,7 @@ impl Picks<'_> {
     /// Element offsets of the picked places of `window`, all checked, and shape and strides of what lies at each.
     fn resolve(&self, window: &Raw<'_>) -> Result<(Vec<isize>, rustnn_base::Dims, rustnn_base::Strides)> {
         let n = self.indices.first().map_or(0, |i| i.len());
-        let mut out = vec![0isize; n];
+        let mut out = room::filled(n, 0isize)?;
         for (&dim, index) in self.dims.iter().zip(self.indices) {
             let (size, stride) = (window.shape()[dim] as i64, window.strides()[dim]);
             if index.len() != n {

@@ -3,6 +3,7 @@
 use super::{add, bits, bits_mut, find_outside, out_of_bounds, same_dtype, with_bits};
 use crate::Raw;
 use crate::parallel::{SendPtr, for_range, for_slices};
+use crate::room;
 use rustnn_base::dtype::Real;
 use rustnn_base::{Element, Kind, Result, Scalar, index_error, runtime_error, with_dtype};
 use rustnn_simd::dispatch;
@@ -181,7 +182,7 @@ fn add_row<T: Element>(dst: &mut [T], src: &[T], alpha: T, one: bool) {
 /// How often each of `0..n` occurs.
 pub fn count_rows(index: &[i64], n: usize) -> Result<Vec<i64>> {
     check(index, 0, n, "embedding")?;
-    let mut counts = vec![0i64; n];
+    let mut counts = room::filled(n, 0i64)?;
     for &i in index {
         counts[i as usize] += 1;
     }

@@ -7,6 +7,7 @@
 //! 0.1 µs instead of a wake-up's 12 to 33), then sleep in the kernel.
 
 use super::futex;
+use super::interrupt;
 use super::neighbours;
 use super::threads::num_threads;
 use std::any::Any;
@@ -107,6 +108,7 @@ pub(super) fn run(chunks: usize, threads: usize, f: &(dyn Fn(usize) + Sync)) -> 
 fn take_part(id: usize) {
     let mut taken = 0;
     let mut watch = None;
+    let mut wanted = interrupt::Watch::default();
     loop {
         let word = WORD.0.load(Ordering::Acquire);
         let left = word & UNITS;
@@ -124,6 +126,11 @@ fn take_part(id: usize) {
         }
         job.run_unit(job.units - left as usize);
         taken += 1;
+        if id == 0
+            && let Err(e) = wanted.tick()
+        {
+            job.stop(Box::new(e));
+        }
     }
     if let Some(watch) = watch {
         watch.stop();
@@ -141,9 +148,14 @@ impl Job<'_> {
         let from = unit * self.per_unit;
         let chunks = from..(from + self.per_unit).min(self.chunks);
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| chunks.for_each(self.f))) {
-            self.stop.store(true, Ordering::Relaxed);
-            self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
+            self.stop(payload);
         }
+    }
+
+    /// Leaves out what has not begun; the caller goes on with this panic (or error) of the first to stop.
+    fn stop(&self, payload: Box<dyn Any + Send>) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
     }
 }
 

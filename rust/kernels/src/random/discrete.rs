@@ -1,6 +1,7 @@
 //! Whole numbers: ranges, permutations, Poisson, binomial, and draws from weights.
 
 use super::Generator;
+use crate::room::{self, or_stop};
 use rustnn_base::dtype::Real;
 use rustnn_base::{DType, Element, Float};
 
@@ -242,7 +243,7 @@ pub fn multinomial_replace<T: Float>(
         return Ok(());
     }
     // 16-bit weights are summed in f32.
-    let mut sums = vec![T::Acc::ZERO; classes];
+    let mut sums = or_stop(room::filled(classes, T::Acc::ZERO));
     for (row, out) in weights.chunks_exact(classes).zip(dst.chunks_exact_mut(samples)) {
         let mut sum = T::Acc::ZERO;
         for (s, &w) in sums.iter_mut().zip(row) {

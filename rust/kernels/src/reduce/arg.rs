@@ -4,6 +4,7 @@ use crate::convert::convert;
 use crate::elementwise::lane;
 use crate::map::{GRAIN, gather};
 use crate::parallel::SendPtr;
+use crate::room;
 use crate::{Raw, parallel};
 use rustnn_base::{DType, Element, Result, runtime_error};
 use rustnn_simd::dispatch;
@@ -51,7 +52,7 @@ fn find<X: Element>(
     step: isize,
 ) -> Result<()> {
     let outputs = index.numel();
-    let mut places = vec![0i64; outputs];
+    let mut places = room::filled(outputs, 0i64)?;
     let size = src.dtype().size();
     let cast = (src.dtype() != X::DTYPE).then(|| convert(src.dtype(), X::DTYPE));
     let base = SendPtr(src.ptr::<u8>());
@@ -122,7 +123,7 @@ fn find<X: Element>(
     let from = unsafe { Raw::new(places.as_mut_ptr().cast(), DType::I64, index.shape(), &strides) };
     crate::copy::copy(index, &from)?;
     if let Some(value) = value {
-        let mut bytes = vec![0u64; (outputs * size).div_ceil(8)];
+        let mut bytes = room::filled((outputs * size).div_ceil(8), 0u64)?;
         let to = bytes.as_mut_ptr().cast::<u8>();
         for (o, &place) in places.iter().enumerate() {
             // SAFETY: the element is inside the input, its copy inside the vector.

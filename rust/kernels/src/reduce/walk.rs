@@ -3,6 +3,7 @@
 use crate::convert::{Convert, convert};
 use crate::map::{GRAIN, gather};
 use crate::parallel::SendPtr;
+use crate::room;
 use crate::{Raw, parallel};
 use rustnn_base::{DType, Element, Result, runtime_error};
 use rustnn_simd::dispatch;
@@ -144,11 +145,11 @@ fn piece<F: Fold>(f: &F, x: &[F::X], shift: F::X) -> F::A {
 }
 
 /// Folds each result's elements; `shifts` holds a value per result.
-pub fn run<F: Fold>(space: &Space, f: &F, shifts: Option<&[f64]>) -> Vec<F::W> {
+pub fn run<F: Fold>(space: &Space, f: &F, shifts: Option<&[f64]>) -> Result<Vec<F::W>> {
     let start = f.widen(f.init());
-    let mut out = vec![start; space.outputs];
+    let mut out = room::filled(space.outputs, start)?;
     if space.length == 0 || space.outputs == 0 {
-        return out;
+        return Ok(out);
     }
     let size = space.dtype.size() as isize;
     let columns =
@@ -159,7 +160,7 @@ pub fn run<F: Fold>(space: &Space, f: &F, shifts: Option<&[f64]>) -> Vec<F::W> {
     let per = (GRAIN / width).max(ROWS).next_multiple_of(ROWS);
     let chunks = if space.length >= 2 * per { space.length.div_ceil(per) } else { 1 };
     let per = if chunks == 1 { space.length } else { per };
-    let mut parts = if chunks == 1 { Vec::new() } else { vec![start; space.outputs * chunks] };
+    let mut parts = room::filled(if chunks == 1 { 0 } else { space.outputs.saturating_mul(chunks) }, start)?;
     {
         let to = SendPtr(if chunks == 1 { out.as_mut_ptr() } else { parts.as_mut_ptr() });
         let write = |o: usize, c: usize, v: F::W| {
@@ -199,7 +200,7 @@ pub fn run<F: Fold>(space: &Space, f: &F, shifts: Option<&[f64]>) -> Vec<F::W> {
             }
         }
     }
-    out
+    Ok(out)
 }
 
 struct Job<'a, F: Fold> {

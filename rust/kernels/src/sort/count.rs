@@ -2,6 +2,7 @@
 
 use super::{Packed, Rows, check_len, for_rows, pack_row, sort_packed};
 use crate::parallel::for_slices;
+use crate::room::{self, or_stop};
 use rustnn_base::{DType, Element, Result, runtime_error};
 
 /// Adds 1, or a weight, to `dst[src[i]]`; `src` is known to be within `0..dst.len()`.
@@ -19,7 +20,7 @@ pub fn bincount<W: Element>(dst: &mut [W], src: &[i64], weights: Option<&[W]>) -
 /// Counts of equally wide bins over `low..=high`; what lies outside, and NaN, is left out.
 pub fn histc<T: Element>(dst: &mut [T], src: &[T], low: f64, high: f64) {
     let bins = dst.len();
-    let mut counts = vec![0u64; bins];
+    let mut counts = or_stop(room::filled(bins, 0u64));
     let narrow = T::DTYPE != DType::F64;
     for v in src {
         let x = v.to_f64();

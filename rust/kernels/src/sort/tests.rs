@@ -89,7 +89,7 @@ fn distinct_values() {
     let u = unique(&[1f32, 1., 2., 1.], true).unwrap();
     assert_eq!((u.first, u.inverse, u.counts), (vec![0, 2, 3], vec![0, 0, 1, 2], vec![2, 1, 1]));
     assert_eq!(unique(&[f64::NAN, f64::NAN], false).unwrap().counts, [1, 1]);
-    let u = unique_rows(&[1i32, 2, 0, 5, 1, 2], 3, 2, false);
+    let u = unique_rows(&[1i32, 2, 0, 5, 1, 2], 3, 2, false).unwrap();
     assert_eq!((u.first, u.inverse), (vec![1, 0], vec![1, 0, 1]));
 }
 

@@ -7,6 +7,7 @@ use crate::registry::{NN, OpDef, op};
 use rustnn_core::base::{layout, runtime_error};
 use rustnn_core::{DType, Grads, Layout, Result, Scalar, Tensor, attach, needs_grad, save, save_output};
 use rustnn_kernels::attention::{self as kernel, Mask};
+use rustnn_kernels::room;
 
 /// Settings beside the tensors.
 #[derive(Debug, Clone, Copy)]
@@ -248,7 +249,7 @@ fn plain(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>, o: Options, 
     let (len, keys) = (q.shape()[q.ndim() - 2], k.shape()[k.ndim() - 2]);
     let mut s = c::matmul(&c::mul_s(q, scale)?, &c::transpose(&k, -2, -1)?)?;
     if o.causal {
-        let hide: Vec<rustnn_core::base::B8> = (0..len * keys).map(|i| (i % keys > i / keys).into()).collect();
+        let hide: Vec<rustnn_core::base::B8> = room::collected((0..len * keys).map(|i| (i % keys > i / keys).into()))?;
         s = c::masked_fill(&s, &Tensor::from_slice(&hide, &[len, keys])?, f64::NEG_INFINITY)?;
     }
     if let Some(m) = mask {

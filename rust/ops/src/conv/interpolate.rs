@@ -40,8 +40,16 @@ fn cubic(x: f64, a: f64) -> f64 {
 }
 
 /// The taps of one axis from `n` to `m` values; `scale` is the factor the caller asked for, if it counts.
-fn taps(mode: Mode, n: usize, m: usize, align: bool, scale: Option<f64>, narrow: bool, antialias: bool) -> Taps {
-    let mut t = Taps::new(n);
+fn taps(
+    mode: Mode,
+    n: usize,
+    m: usize,
+    align: bool,
+    scale: Option<f64>,
+    narrow: bool,
+    antialias: bool,
+) -> Result<Taps> {
+    let mut t = Taps::new(n, m)?;
     let ratio = match scale {
         Some(s) => 1.0 / s,
         None if m > 0 => n as f64 / m as f64,
@@ -53,7 +61,7 @@ fn taps(mode: Mode, n: usize, m: usize, align: bool, scale: Option<f64>, narrow:
     for o in 0..m {
         match mode {
             Mode::Nearest | Mode::NearestExact => {
-                t.push([(nearest(o, n, m, ratio as f32, mode == Mode::NearestExact), 1.0)]);
+                t.push([(nearest(o, n, m, ratio as f32, mode == Mode::NearestExact), 1.0)])?;
             }
             Mode::Linear | Mode::Cubic if antialias => {
                 let (half, a) = if mode == Mode::Linear { (1.0, 0.0) } else { (2.0, -0.5) };
@@ -68,7 +76,7 @@ fn taps(mode: Mode, n: usize, m: usize, align: bool, scale: Option<f64>, narrow:
                     if mode == Mode::Linear { (1.0 - x.abs()).max(0.0) } else { cubic(x, a) }
                 };
                 let total: f64 = (low..high).map(weight).sum();
-                t.push((low..high).map(|i| (i, if total == 0.0 { 0.0 } else { weight(i) / total })));
+                t.push((low..high).map(|i| (i, if total == 0.0 { 0.0 } else { weight(i) / total })))?;
             }
             Mode::Linear | Mode::Cubic => {
                 let at = if align {
@@ -81,7 +89,7 @@ fn taps(mode: Mode, n: usize, m: usize, align: bool, scale: Option<f64>, narrow:
                     let at = at.max(0.0);
                     let i = (at as usize).min(last);
                     let w = (at - i as f64).clamp(0.0, 1.0);
-                    t.push([(i, 1.0 - w), (i + usize::from(i < last), w)]);
+                    t.push([(i, 1.0 - w), (i + usize::from(i < last), w)])?;
                 } else {
                     let i = at.floor();
                     let w = at - i;
@@ -92,12 +100,12 @@ fn taps(mode: Mode, n: usize, m: usize, align: bool, scale: Option<f64>, narrow:
                         (place(0.0), cubic(w, a)),
                         (place(1.0), cubic(1.0 - w, a)),
                         (place(2.0), cubic(2.0 - w, a)),
-                    ]);
+                    ])?;
                 }
             }
         }
     }
-    t
+    Ok(t)
 }
 
 /// Applies taps along a dimension; `back` their transpose.
@@ -136,10 +144,7 @@ fn resampled(
         if same && !(antialias && mode == Mode::Cubic) {
             continue;
         }
-        if m > 1 << 28 {
-            return Err(runtime_error!("interpolate: an output size of {m} is more than memory should hold"));
-        }
-        let taps = Arc::new(taps(mode, n, m, align, scale, narrow, antialias));
+        let taps = Arc::new(taps(mode, n, m, align, scale, narrow, antialias)?);
         y = along(&y, i + 2, &taps, false)?;
     }
     Ok(y)

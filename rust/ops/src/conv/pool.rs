@@ -108,9 +108,10 @@ fn fixed(name: &str, x: &Tensor, dims: usize, k: &[i64], s: &[i64], p: &[i64], d
         )
         .hint(format!("kernel_size={k:?}, stride={s:?}, padding={p:?}: the image is smaller than the window")));
     }
+    rustnn_core::base::layout::numel(&sizes)?;
     for i in 0..dims {
         let u = |v: i64| v as usize;
-        list.push((sizes_in[i], pool::spans(sizes_in[i], sizes[i], u(k[i]), u(s[i]), u(p[i]), u(d[i]))));
+        list.push((sizes_in[i], pool::spans(sizes_in[i], sizes[i], u(k[i]), u(s[i]), u(p[i]), u(d[i]))?));
     }
     Ok(Plan { windows: Arc::new(Windows::new(list)), dims, sizes })
 }
@@ -137,7 +138,8 @@ fn adaptive(name: &str, x: &Tensor, dims: usize, out: &[i64]) -> Result<Plan> {
     }
     let sizes: Vec<usize> = out.iter().map(|&o| o as usize).collect();
     rustnn_core::base::layout::numel(&sizes)?;
-    let list = (0..dims).map(|i| (s[n - dims + i], pool::adaptive_spans(s[n - dims + i], sizes[i]))).collect();
+    let span = |i: usize| Ok((s[n - dims + i], pool::adaptive_spans(s[n - dims + i], sizes[i])?));
+    let list = (0..dims).map(span).collect::<Result<_>>()?;
     Ok(Plan { windows: Arc::new(Windows::new(list)), dims, sizes })
 }
 

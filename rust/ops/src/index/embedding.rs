@@ -7,6 +7,7 @@ use crate::shape::view;
 use rustnn_core::base::{runtime_error, value_error, with_float};
 use rustnn_core::{DType, Dims, Element, Result, Scalar, Tensor, attach, grads, inplace, needs_grad};
 use rustnn_kernels::index as kernel;
+use rustnn_kernels::room;
 
 fn check_indices(indices: &Tensor, op: &str) -> Result<Tensor> {
     match indices.dtype() {
@@ -53,7 +54,7 @@ fn embedding_backward(g: &Tensor, index: &Tensor, n: usize, padding: Option<i64>
     attach("EmbeddingDenseBackward0", out, &[g], move |_, gg| {
         let rows = embedding(gg, &index, None, false)?;
         let Some(p) = padding else { return Ok(grads![rows]) };
-        let mask: Vec<rustnn_core::base::B8> = index.slice::<i64>()?.iter().map(|&i| (i == p).into()).collect();
+        let mask: Vec<rustnn_core::base::B8> = room::collected(index.slice::<i64>()?.iter().map(|&i| (i == p).into()))?;
         let mut shape: Dims = index.shape().into();
         shape.push(1);
         Ok(grads![super::mask::masked_fill(&rows, &Tensor::from_slice(&mask, &shape)?, Scalar::Int(0))?])
@@ -65,7 +66,7 @@ fn renorm_rows(weight: &Tensor, index: &Tensor, max: f64, p: f64) -> Result<()> 
     let &[_, inner] = weight.shape() else {
         return Err(runtime_error!("'weight' must be 2-D").hint(format!("its shape is {:?}", weight.shape())));
     };
-    let mut seen: Vec<i64> = index.slice::<i64>()?.to_vec();
+    let mut seen: Vec<i64> = room::copied(index.slice::<i64>()?)?;
     seen.sort_unstable();
     seen.dedup();
     kernel::count_rows(&seen, weight.shape()[0])?;
@@ -144,7 +145,7 @@ fn embedding_bag(
         // Per bag and column the first row with the largest value; the result gathers them.
         let n = rows_all.shape()[0];
         let src = rows_all.detach().to_contiguous()?;
-        let mut pick = vec![n as i64; bags * inner];
+        let mut pick = room::filled(bags * inner, n as i64)?;
         with_float!(src.dtype(), T => {
             let v = src.slice::<T>()?;
             for b in 0..bags {
@@ -163,8 +164,8 @@ fn embedding_bag(
         let with_zero = crate::shape::join::cat(&[rows_all, zero], 0)?;
         return super::gather::gather(&with_zero, 0, &Tensor::from_slice(&pick, &[bags, inner])?);
     }
-    let mut owner = vec![0i64; flat.len()];
-    let mut factor = vec![0f64; flat.len()];
+    let mut owner = room::filled(flat.len(), 0i64)?;
+    let mut factor = room::filled(flat.len(), 0f64)?;
     for b in 0..bags {
         let (low, high) = bounds(b);
         let count = (low..high).filter(|&i| used(i)).count().max(1);
@@ -201,7 +202,7 @@ fn bag_call(a: &crate::Args) -> Result<Ret> {
     let index = check_indices(input, "embedding_bag")?;
     let n = index.numel();
     let starts: Vec<usize> = match (input.ndim(), a.opt_tensor(2)) {
-        (2, None) => (0..input.shape()[0]).map(|b| b * input.shape()[1]).collect(),
+        (2, None) => room::collected((0..input.shape()[0]).map(|b| b * input.shape()[1]))?,
         (2, Some(_)) => {
             return Err(value_error!(
                 "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences."
@@ -209,7 +210,7 @@ fn bag_call(a: &crate::Args) -> Result<Ret> {
         }
         (1, Some(o)) => {
             let o = super::long(o)?;
-            let mut s = o.slice::<i64>()?.to_vec();
+            let mut s = room::copied(o.slice::<i64>()?)?;
             if s.first() != Some(&0) {
                 return Err(value_error!(
                     "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got {:?}",
@@ -222,7 +223,7 @@ fn bag_call(a: &crate::Args) -> Result<Ret> {
             if a.bool(9)? {
                 s.pop();
             }
-            s.into_iter().map(|v| v as usize).collect()
+            room::collected(s.into_iter().map(|v| v as usize))?
         }
         (1, None) => return Err(value_error!("offsets has to be a 1D Tensor but got None")),
         (d, _) => return Err(value_error!("input has to be 1D or 2D Tensor, but got Tensor of dimension {d}")),

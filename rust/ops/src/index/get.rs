@@ -50,7 +50,7 @@ fn apply(steps: &[Step], l: &Layout) -> Layout {
                 l.shape[d] = len;
                 l.strides[d] = l.strides[d].saturating_mul(step as isize);
             }
-            Step::New(d) => l = l.unsqueeze(d),
+            Step::New(d) => l.insert(d),
         }
     }
     l

@@ -8,6 +8,7 @@ use crate::shape::view;
 use rustnn_core::base::layout::broadcast_shapes;
 use rustnn_core::base::{B8, runtime_error};
 use rustnn_core::{DType, Dims, Result, Scalar, Tensor, attach, grads, needs_grad};
+use rustnn_kernels::room;
 use rustnn_kernels::{copy, index as kernel};
 
 /// A mask broadcast to `shape`, row-major.
@@ -58,7 +59,7 @@ pub fn masked_fill_tensor(x: &Tensor, mask: &Tensor, value: &Tensor) -> Result<T
 }
 
 fn inverted(mask: &Tensor) -> Result<Tensor> {
-    let v: Vec<B8> = mask.slice::<B8>()?.iter().map(|b| B8::from(!b.get())).collect();
+    let v: Vec<B8> = room::collected(mask.slice::<B8>()?.iter().map(|b| B8::from(!b.get())))?;
     Tensor::from_slice(&v, mask.shape())
 }
 

@@ -8,6 +8,7 @@ use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::{index_error, runtime_error};
 use rustnn_core::{Dims, Result, Scalar, Tensor, attach, grads, needs_grad};
 use rustnn_kernels::index as kernel;
+use rustnn_kernels::room;
 
 /// Indices with negative ones counted from the end of `size`; checked.
 pub(crate) fn wrapped(index: &Tensor, size: usize, dim: usize) -> Result<Tensor> {
@@ -20,7 +21,7 @@ pub(crate) fn wrapped(index: &Tensor, size: usize, dim: usize) -> Result<Tensor>
     if kernel::find_outside(flat, 0, n).is_none() {
         return Ok(index.clone());
     }
-    let v: Vec<i64> = flat.iter().map(|&i| if i < 0 { i + n } else { i }).collect();
+    let v: Vec<i64> = room::collected(flat.iter().map(|&i| if i < 0 { i + n } else { i }))?;
     Tensor::from_slice(&v, index.shape())
 }
 

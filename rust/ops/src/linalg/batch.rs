@@ -3,6 +3,7 @@
 use crate::args::Ret;
 use rustnn_core::base::{layout, linalg_error, not_implemented, runtime_error, with_float};
 use rustnn_core::{DType, Dims, Element, Error, Layout, Result, Strides, Tensor};
+use rustnn_kernels::room;
 
 /// A batch of matrices in doubles.
 pub(super) struct Batch {
@@ -26,7 +27,8 @@ pub(super) fn batch(name: &str, x: &Tensor) -> Result<Batch> {
     let s = x.shape();
     let lead: Dims = s[..s.len() - 2].into();
     let dense = x.to_contiguous()?;
-    let data = with_float!(x.dtype(), T => dense.slice::<T>()?.iter().map(|v| v.to_f64()).collect(), else Vec::new());
+    let data =
+        with_float!(x.dtype(), T => room::collected(dense.slice::<T>()?.iter().map(|v| v.to_f64()))?, else Vec::new());
     Ok(Batch { data, count: lead.iter().product(), lead, m: s[s.len() - 2], n: s[s.len() - 1] })
 }
 
@@ -74,7 +76,7 @@ pub(super) fn singular(name: &str, b: &Batch, i: usize, k: usize) -> Error {
 
 /// A constant `n x n` matrix by place.
 pub(super) fn mask(n: usize, like: &Tensor, v: impl Fn(usize, usize) -> f64) -> Result<Tensor> {
-    let data: Vec<f64> = (0..n * n).map(|i| v(i / n, i % n)).collect();
+    let data: Vec<f64> = room::collected((0..n * n).map(|i| v(i / n, i % n)))?;
     let b = Batch { data: Vec::new(), lead: Dims::new(), count: 1, m: n, n };
     b.tensor(&data, &[n, n], like.dtype())
 }

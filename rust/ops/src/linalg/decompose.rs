@@ -1,11 +1,21 @@
 //! Factorisations of dense matrices in double precision: LU, Cholesky, Householder QR, Jacobi eigenvalues and singular
 //! values. Plain loops on row-major slices; single precision operands are computed in double too.
 
+use rustnn_core::Result;
+use rustnn_kernels::parallel::Watch;
+use rustnn_kernels::room::{self, or_stop};
+
+fn zeros(n: usize) -> Vec<f64> {
+    or_stop(room::filled(n, 0.0))
+}
+
 /// LU with row exchanges, in place; the order of rows and the sign of the permutation. A zero pivot is left as it is.
 pub(crate) fn lu(a: &mut [f64], n: usize) -> (Vec<usize>, f64) {
-    let mut rows: Vec<usize> = (0..n).collect();
+    let mut rows: Vec<usize> = or_stop(room::collected(0..n));
     let mut sign = 1.0;
+    let mut watch = Watch::default();
     for k in 0..n {
+        or_stop(watch.tick());
         let mut p = k;
         for i in k + 1..n {
             if a[i * n + k].abs() > a[p * n + k].abs() {
@@ -38,7 +48,7 @@ pub(crate) fn lu(a: &mut [f64], n: usize) -> (Vec<usize>, f64) {
 
 /// Solves with the factors of [`lu`]: `b` is `n x m`.
 pub(crate) fn lu_solve(f: &[f64], rows: &[usize], n: usize, b: &[f64], m: usize) -> Vec<f64> {
-    let mut x = vec![0.0; n * m];
+    let mut x = zeros(n * m);
     for i in 0..n {
         x[i * m..][..m].copy_from_slice(&b[rows[i] * m..][..m]);
     }
@@ -67,8 +77,10 @@ pub(crate) fn lu_solve(f: &[f64], rows: &[usize], n: usize, b: &[f64], m: usize)
 /// The lower Cholesky factor of the matrix whose lower half is given; `Err(k)` if the leading minor of order `k` is not
 /// positive.
 pub(crate) fn cholesky(a: &[f64], n: usize) -> Result<Vec<f64>, usize> {
-    let mut l = vec![0.0; n * n];
+    let mut l = zeros(n * n);
+    let mut watch = Watch::default();
     for i in 0..n {
+        or_stop(watch.tick());
         for j in 0..=i {
             let s: f64 = (0..j).map(|k| l[i * n + k] * l[j * n + k]).sum();
             let v = a[i * n + j] - s;
@@ -89,9 +101,11 @@ pub(crate) fn cholesky(a: &[f64], n: usize) -> Result<Vec<f64>, usize> {
 /// Householder QR of an `m x n` matrix, packed as LAPACK packs it: R on and above the diagonal, below it the vectors
 /// (their leading 1 left out), and the factors tau.
 pub(crate) fn geqrf(a: &[f64], m: usize, n: usize) -> (Vec<f64>, Vec<f64>) {
-    let mut r = a.to_vec();
-    let mut taus = Vec::with_capacity(m.min(n));
+    let mut r = or_stop(room::copied(a));
+    let mut taus = or_stop(room::with_capacity(m.min(n)));
+    let mut watch = Watch::default();
     for k in 0..m.min(n) {
+        or_stop(watch.tick());
         let alpha = r[k * n + k];
         let rest: f64 = (k + 1..m).map(|i| r[i * n + k] * r[i * n + k]).sum();
         let mut tau = 0.0;
@@ -117,7 +131,7 @@ pub(crate) fn geqrf(a: &[f64], m: usize, n: usize) -> (Vec<f64>, Vec<f64>) {
 /// Householder QR of an `m x n` matrix: Q `m x cols` and R `cols x n` (signs as LAPACK leaves them).
 pub(crate) fn qr(a: &[f64], m: usize, n: usize, cols: usize) -> (Vec<f64>, Vec<f64>) {
     let (packed, taus) = geqrf(a, m, n);
-    let mut q = vec![0.0; m * cols];
+    let mut q = zeros(m * cols);
     for i in 0..cols.min(m) {
         q[i * cols + i] = 1.0;
     }
@@ -130,7 +144,7 @@ pub(crate) fn qr(a: &[f64], m: usize, n: usize, cols: usize) -> (Vec<f64>, Vec<f
             }
         }
     }
-    let mut upper = vec![0.0; cols * n];
+    let mut upper = zeros(cols * n);
     for i in 0..cols {
         for j in i..n {
             upper[i * n + j] = packed[i * n + j];
@@ -141,8 +155,10 @@ pub(crate) fn qr(a: &[f64], m: usize, n: usize, cols: usize) -> (Vec<f64>, Vec<f
 
 /// Solves with the upper or lower triangle of `a` (with ones on its diagonal for `unit`): `b` is `n x m`.
 pub(crate) fn triangular(a: &[f64], n: usize, b: &[f64], m: usize, upper: bool, unit: bool) -> Vec<f64> {
-    let mut x = b.to_vec();
+    let mut x = or_stop(room::copied(b));
+    let mut watch = Watch::default();
     for step in 0..n {
+        or_stop(watch.tick());
         let i = if upper { n - 1 - step } else { step };
         let known = if upper { i + 1..n } else { 0..i };
         for k in known {
@@ -161,8 +177,10 @@ pub(crate) fn triangular(a: &[f64], n: usize, b: &[f64], m: usize, upper: bool, 
 /// LU of an `m x n` matrix in place; rows exchanged, counted from 1 as LAPACK counts, and 0 or the place of the first
 /// zero pivot.
 pub(crate) fn lu_pivots(a: &mut [f64], m: usize, n: usize) -> (Vec<i32>, i32) {
-    let (mut pivots, mut info) = (Vec::with_capacity(m.min(n)), 0);
+    let (mut pivots, mut info) = (or_stop(room::with_capacity(m.min(n))), 0);
+    let mut watch = Watch::default();
     for k in 0..m.min(n) {
+        or_stop(watch.tick());
         let mut p = k;
         for i in k + 1..m {
             if a[i * n + k].abs() > a[p * n + k].abs() {
@@ -190,8 +208,10 @@ pub(crate) fn lu_pivots(a: &mut [f64], m: usize, n: usize) -> (Vec<i32>, i32) {
 }
 
 fn times(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
-    let mut out = vec![0.0; n * n];
+    let mut out = zeros(n * n);
+    let mut watch = Watch::default();
     for i in 0..n {
+        or_stop(watch.tick());
         for k in 0..n {
             let c = a[i * n + k];
             for j in 0..n {
@@ -206,12 +226,12 @@ fn times(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
 pub(crate) fn exponential(a: &[f64], n: usize) -> Vec<f64> {
     let norm = (0..n).map(|j| (0..n).map(|i| a[i * n + j].abs()).sum::<f64>()).fold(0.0, f64::max);
     if !norm.is_finite() {
-        return vec![f64::NAN; n * n];
+        return or_stop(room::filled(n * n, f64::NAN));
     }
     let halvings = if norm > 0.5 { (norm / 0.5).log2().ceil() as i32 } else { 0 };
-    let scaled: Vec<f64> = a.iter().map(|v| v * 0.5f64.powi(halvings)).collect();
-    let mut out: Vec<f64> = (0..n * n).map(|k| f64::from(u8::from(k / n == k % n))).collect();
-    let mut term = out.clone();
+    let scaled: Vec<f64> = or_stop(room::collected(a.iter().map(|v| v * 0.5f64.powi(halvings))));
+    let mut out: Vec<f64> = or_stop(room::collected((0..n * n).map(|k| f64::from(u8::from(k / n == k % n)))));
+    let mut term = or_stop(room::copied(&out));
     // 0.5^18 / 18! is far below the precision of a double.
     for k in 1..=18 {
         term = times(&term, &scaled, n);
@@ -226,15 +246,16 @@ pub(crate) fn exponential(a: &[f64], n: usize) -> Vec<f64> {
 
 /// Eigenvalues, rising, and eigenvectors (columns) of the symmetric matrix whose lower half is given: cyclic Jacobi.
 pub(crate) fn eigh(a: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
-    let mut s = vec![0.0; n * n];
+    let mut s = zeros(n * n);
     for i in 0..n {
         for j in 0..=i {
             s[i * n + j] = a[i * n + j];
             s[j * n + i] = a[i * n + j];
         }
     }
-    let mut v = vec![0.0; n * n];
+    let mut v = zeros(n * n);
     (0..n).for_each(|i| v[i * n + i] = 1.0);
+    let mut watch = Watch::default();
     for _ in 0..60 {
         let off: f64 = (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| s[i * n + j] * s[i * n + j]).sum();
         let all: f64 = s.iter().map(|x| x * x).sum();
@@ -243,6 +264,7 @@ pub(crate) fn eigh(a: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
         }
         for p in 0..n {
             for q in p + 1..n {
+                or_stop(watch.tick());
                 let (app, aqq, apq) = (s[p * n + p], s[q * n + q], s[p * n + q]);
                 if apq == 0.0 {
                     continue;
@@ -269,10 +291,10 @@ pub(crate) fn eigh(a: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
             }
         }
     }
-    let mut order: Vec<usize> = (0..n).collect();
+    let mut order: Vec<usize> = or_stop(room::collected(0..n));
     order.sort_by(|&i, &j| s[i * n + i].total_cmp(&s[j * n + j]));
-    let values = order.iter().map(|&i| s[i * n + i]).collect();
-    let mut vectors = vec![0.0; n * n];
+    let values = or_stop(room::collected(order.iter().map(|&i| s[i * n + i])));
+    let mut vectors = zeros(n * n);
     for (to, &from) in order.iter().enumerate() {
         for k in 0..n {
             vectors[k * n + to] = v[k * n + from];
@@ -284,20 +306,23 @@ pub(crate) fn eigh(a: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
 /// Thin singular value decomposition of an `m x n` matrix: U `m x k`, S falling, Vh `k x n`, `k = min(m, n)`.
 pub(crate) fn svd(a: &[f64], m: usize, n: usize) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
     if m < n {
-        let t: Vec<f64> = (0..n * m).map(|i| a[(i % m) * n + i / m]).collect();
+        let t: Vec<f64> = or_stop(room::collected((0..n * m).map(|i| a[(i % m) * n + i / m])));
         let (u, s, vh) = svd(&t, n, m);
         let k = m;
-        let back_u: Vec<f64> = (0..m * k).map(|i| vh[(i % k) * m + i / k]).collect();
-        let back_v: Vec<f64> = (0..k * n).map(|i| u[(i % n) * k + i / n]).collect();
+        let back_u: Vec<f64> = or_stop(room::collected((0..m * k).map(|i| vh[(i % k) * m + i / k])));
+        let back_v: Vec<f64> = or_stop(room::collected((0..k * n).map(|i| u[(i % n) * k + i / n])));
         return (back_u, s, back_v);
     }
     // One-sided Jacobi: columns are rotated until orthogonal. Stored by column.
-    let mut c: Vec<Vec<f64>> = (0..n).map(|j| (0..m).map(|i| a[i * n + j]).collect()).collect();
-    let mut v: Vec<Vec<f64>> = (0..n).map(|j| (0..n).map(|i| f64::from(u8::from(i == j))).collect()).collect();
+    let columns = |f: &dyn Fn(usize) -> Result<Vec<f64>>| or_stop(room::collected((0..n).map(|j| or_stop(f(j)))));
+    let mut c: Vec<Vec<f64>> = columns(&|j| room::collected((0..m).map(|i| a[i * n + j])));
+    let mut v: Vec<Vec<f64>> = columns(&|j| room::collected((0..n).map(|i| f64::from(u8::from(i == j)))));
+    let mut watch = Watch::default();
     for _ in 0..60 {
         let mut turned = false;
         for p in 0..n {
             for q in p + 1..n {
+                or_stop(watch.tick());
                 let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(a, b)| a * b).sum::<f64>();
                 let (alpha, beta, gamma) = (dot(&c[p], &c[p]), dot(&c[q], &c[q]), dot(&c[p], &c[q]));
                 if gamma == 0.0 || gamma.is_nan() || gamma.abs() <= 1e-16 * (alpha * beta).sqrt() {
@@ -321,18 +346,19 @@ pub(crate) fn svd(a: &[f64], m: usize, n: usize) -> (Vec<f64>, Vec<f64>, Vec<f64
             break;
         }
     }
-    let norm: Vec<f64> = c.iter().map(|x| x.iter().map(|v| v * v).sum::<f64>().sqrt()).collect();
-    let mut order: Vec<usize> = (0..n).collect();
+    let norm: Vec<f64> = or_stop(room::collected(c.iter().map(|x| x.iter().map(|v| v * v).sum::<f64>().sqrt())));
+    let mut order: Vec<usize> = or_stop(room::collected(0..n));
     order.sort_by(|&i, &j| norm[j].total_cmp(&norm[i]));
-    let s: Vec<f64> = order.iter().map(|&i| norm[i]).collect();
-    let mut u = vec![0.0; m * n];
-    let mut vh = vec![0.0; n * n];
+    let s: Vec<f64> = or_stop(room::collected(order.iter().map(|&i| norm[i])));
+    let mut u = zeros(m * n);
+    let mut vh = zeros(n * n);
     let tiny = s.first().copied().unwrap_or(0.0) * 1e-300;
     for (k, &j) in order.iter().enumerate() {
         for i in 0..n {
             vh[k * n + i] = v[j][i];
         }
-        let mut column: Vec<f64> = if norm[j] > tiny { c[j].iter().map(|x| x / norm[j]).collect() } else { Vec::new() };
+        let mut column: Vec<f64> =
+            if norm[j] > tiny { or_stop(room::collected(c[j].iter().map(|x| x / norm[j]))) } else { Vec::new() };
         if column.is_empty() {
             column = complement(&u, m, n, k);
         }
@@ -346,7 +372,7 @@ pub(crate) fn svd(a: &[f64], m: usize, n: usize) -> (Vec<f64>, Vec<f64>, Vec<f64
 /// A unit vector orthogonal to the first `k` columns of `u`.
 fn complement(u: &[f64], m: usize, n: usize, k: usize) -> Vec<f64> {
     for e in 0..m {
-        let mut x = vec![0.0; m];
+        let mut x = zeros(m);
         x[e] = 1.0;
         for _ in 0..2 {
             for j in 0..k {
@@ -360,12 +386,12 @@ fn complement(u: &[f64], m: usize, n: usize, k: usize) -> Vec<f64> {
             return x;
         }
     }
-    vec![0.0; m]
+    zeros(m)
 }
 
 /// An `m x k` matrix with orthonormal columns made `m x cols` by more of them.
 pub(crate) fn widened(u: &[f64], m: usize, k: usize, cols: usize) -> Vec<f64> {
-    let mut out = vec![0.0; m * cols];
+    let mut out = zeros(m * cols);
     for i in 0..m {
         out[i * cols..][..k].copy_from_slice(&u[i * k..][..k]);
     }

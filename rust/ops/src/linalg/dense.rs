@@ -9,15 +9,17 @@ use crate::compose as f;
 use crate::registry::{LINALG, METHOD, OUT, OpDef, TORCH, op};
 use rustnn_core::base::{linalg_error, runtime_error};
 use rustnn_core::{Dims, Grads, Result, Tensor, attach, attach_many, grads, save, save_output};
+use rustnn_kernels::parallel::Watch;
+use rustnn_kernels::room::{self, or_stop};
 
 /// The inverse.
 pub fn inv(x: &Tensor) -> Result<Tensor> {
     let b = square("linalg.inv", x)?;
     let n = b.n;
-    let eye: Vec<f64> = (0..n * n).map(|i| f64::from(u8::from(i / n.max(1) == i % n.max(1)))).collect();
-    let mut data = Vec::with_capacity(b.data.len());
+    let eye: Vec<f64> = room::collected((0..n * n).map(|i| f64::from(u8::from(i / n.max(1) == i % n.max(1)))))?;
+    let mut data = room::with_capacity(b.data.len())?;
     for i in 0..b.count {
-        let mut a = b.item(i).to_vec();
+        let mut a = room::copied(b.item(i))?;
         let (rows, _) = d::lu(&mut a, n);
         if let Some(k) = (0..n).find(|&k| a[k * n + k] == 0.0) {
             return Err(singular("linalg.inv", &b, i, k));
@@ -34,10 +36,13 @@ pub fn inv(x: &Tensor) -> Result<Tensor> {
 
 /// Cofactors of a square matrix: the gradient of its determinant, also where it is singular.
 fn cofactors(a: &[f64], n: usize) -> Vec<f64> {
-    let mut out = vec![0.0; n * n];
+    let mut out = or_stop(room::filled(n * n, 0.0));
+    let mut watch = Watch::default();
     for i in 0..n {
         for j in 0..n {
-            let mut minor: Vec<f64> = (0..n * n).filter(|k| k / n != i && k % n != j).map(|k| a[k]).collect();
+            or_stop(watch.tick());
+            let rest = (0..n * n).filter(|k| k / n != i && k % n != j);
+            let mut minor: Vec<f64> = or_stop(room::collected(rest.map(|k| a[k])));
             let (_, sign) = d::lu(&mut minor, n - 1);
             let det: f64 = (0..n - 1).map(|k| minor[k * (n - 1) + k]).product::<f64>() * sign;
             out[i * n + j] = if (i + j) % 2 == 0 { det } else { -det };
@@ -51,15 +56,13 @@ pub fn det(x: &Tensor) -> Result<Tensor> {
     let b = square("linalg.det", x)?;
     let n = b.n;
     let mut any_singular = false;
-    let values: Vec<f64> = (0..b.count)
-        .map(|i| {
-            let mut a = b.item(i).to_vec();
-            let (_, sign) = d::lu(&mut a, n);
-            let v = (0..n).map(|k| a[k * n + k]).product::<f64>() * sign;
-            any_singular |= v == 0.0;
-            v
-        })
-        .collect();
+    let values: Vec<f64> = room::collected((0..b.count).map(|i| {
+        let mut a = or_stop(room::copied(b.item(i)));
+        let (_, sign) = d::lu(&mut a, n);
+        let v = (0..n).map(|k| a[k * n + k]).product::<f64>() * sign;
+        any_singular |= v == 0.0;
+        v
+    }))?;
     let out = b.tensor(&values, &[], x.dtype())?;
     let saved = save(x);
     attach("LinalgDetBackward0", out, &[x], move |c, g| {
@@ -67,7 +70,7 @@ pub fn det(x: &Tensor) -> Result<Tensor> {
         let wide = |t: &Tensor| -> Result<Tensor> { f::unsqueeze(&f::unsqueeze(t, -1)?, -1) };
         if any_singular {
             let b = square("linalg.det", &x)?;
-            let data: Vec<f64> = (0..b.count).flat_map(|i| cofactors(b.item(i), b.n)).collect();
+            let data: Vec<f64> = room::collected((0..b.count).flat_map(|i| cofactors(b.item(i), b.n)))?;
             let co = b.tensor(&data, &[b.n, b.n], x.dtype())?;
             return Ok(grads![f::mul(&wide(g)?, &co)?]);
         }
@@ -82,7 +85,7 @@ pub fn slogdet(x: &Tensor) -> Result<Vec<Tensor>> {
     let n = b.n;
     let (mut signs, mut logs) = (Vec::new(), Vec::new());
     for i in 0..b.count {
-        let mut a = b.item(i).to_vec();
+        let mut a = room::copied(b.item(i))?;
         let (_, mut sign) = d::lu(&mut a, n);
         let mut log = 0.0;
         for k in 0..n {
@@ -96,8 +99,8 @@ pub fn slogdet(x: &Tensor) -> Result<Vec<Tensor>> {
             };
             log += v.abs().ln();
         }
-        signs.push(sign);
-        logs.push(log);
+        room::push(&mut signs, sign)?;
+        room::push(&mut logs, log)?;
     }
     let (sign, log) = (b.tensor(&signs, &[], x.dtype())?, b.tensor(&logs, &[], x.dtype())?);
     let saved = save(x);
@@ -120,7 +123,13 @@ pub fn solve(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         return f::reshape(&x, &shape);
     }
     let n = s.n;
-    if b.ndim() >= 2 && b.shape()[b.ndim() - 2] != n {
+    if b.ndim() < 2 {
+        return Err(runtime_error!(
+            "linalg.solve: The tensor B must have at least 2 dimensions, or be a vector (or batch of vectors) that fits A"
+        )
+        .hint(format!("A has shape {:?}, B {:?}", a.shape(), b.shape())));
+    }
+    if b.shape()[b.ndim() - 2] != n {
         return Err(runtime_error!(
             "linalg.solve: Incompatible shapes of A and B for the equation AX = B ({n}x{n} and {}x{})",
             b.shape()[b.ndim() - 2],
@@ -129,9 +138,9 @@ pub fn solve(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     }
     let (wa, wb) = together("linalg.solve", a, b)?;
     let m = wb.n;
-    let mut data = Vec::with_capacity(wb.data.len());
+    let mut data = room::with_capacity(wb.data.len())?;
     for i in 0..wa.count {
-        let mut lu = wa.item(i).to_vec();
+        let mut lu = room::copied(wa.item(i))?;
         let (rows, _) = d::lu(&mut lu, n);
         if (0..n).any(|k| lu[k * n + k] == 0.0) {
             return Err(linalg_error!(
@@ -153,14 +162,31 @@ pub fn solve(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     })
 }
 
+/// `X` with `A X = B`, or `X A = B` unless `left`.
+fn solve_side(a: &Tensor, b: &Tensor, left: bool) -> Result<Tensor> {
+    if left {
+        return solve(a, b);
+    }
+    square("linalg.solve", a)?;
+    if b.ndim() < 2 {
+        // A vector is a row here.
+        if b.ndim() == 0 {
+            return Err(runtime_error!("linalg.solve: The tensor B must have at least 1 dimension"));
+        }
+        return solve(&mt(a)?, b);
+    }
+    mt(&solve(&mt(a)?, &mt(b)?)?)
+}
+
 /// The lower triangular factor `L` of `A = L L^T`, or its transpose.
 pub fn cholesky(x: &Tensor, upper: bool) -> Result<Tensor> {
     let b = square("linalg.cholesky", x)?;
     let n = b.n;
-    let mut data = Vec::with_capacity(b.data.len());
+    let mut data = room::with_capacity(b.data.len())?;
     for i in 0..b.count {
         let a = b.item(i);
-        let lower: Vec<f64> = if upper { (0..n * n).map(|k| a[(k % n) * n + k / n]).collect() } else { a.to_vec() };
+        let lower: Vec<f64> =
+            if upper { room::collected((0..n * n).map(|k| a[(k % n) * n + k / n])) } else { room::copied(a) }?;
         data.extend(d::cholesky(&lower, n).map_err(|k| {
             linalg_error!(
                 "linalg.cholesky: {}The factorization could not be completed because the input is not positive-definite (the leading minor of order {k} is not positive-definite).",
@@ -246,7 +272,8 @@ pub fn eigh(x: &Tensor, uplo: &str) -> Result<Vec<Tensor>> {
     let (mut ws, mut vs) = (Vec::new(), Vec::new());
     for i in 0..b.count {
         let a = b.item(i);
-        let lower: Vec<f64> = if upper { (0..n * n).map(|k| a[(k % n) * n + k / n]).collect() } else { a.to_vec() };
+        let lower: Vec<f64> =
+            if upper { room::collected((0..n * n).map(|k| a[(k % n) * n + k / n])) } else { room::copied(a) }?;
         let (w, v) = d::eigh(&lower, n);
         ws.extend(w);
         vs.extend(v);
@@ -281,7 +308,7 @@ pub fn svd(x: &Tensor, full: bool) -> Result<Vec<Tensor>> {
         let (u, s, vh) = d::svd(b.item(i), m, n);
         us.extend(d::widened(&u, m, k, cu));
         ss.extend(s);
-        let v: Vec<f64> = (0..n * k).map(|t| vh[(t % k) * n + t / k]).collect();
+        let v: Vec<f64> = room::collected((0..n * k).map(|t| vh[(t % k) * n + t / k]))?;
         let v = d::widened(&v, n, k, cv);
         vs.extend((0..cv * n).map(|t| v[(t % n) * cv + t / n]));
     }
@@ -408,7 +435,7 @@ pub(crate) fn ops() -> Vec<OpDef> {
             .oracle("np.linalg.slogdet(input)"),
         op("solve(Tensor A, Tensor B, *, bool left=True)", LINALG | OUT, |a| {
             let (x, y) = (a.tensor(0)?, a.tensor(1)?);
-            if a.bool(2)? { solve(x, y).ret() } else { mt(&solve(&mt(x)?, &mt(y)?)?).ret() }
+            solve_side(x, y, a.bool(2)?).ret()
         })
         .doc("X with A X = B (X A = B unless left).")
         .samples(&["t(3,3), t(3,2)", "t(2,3,3), t(2,3,2)", "t(3,3), t(3)", "t(3,3), t(2,3), left=False"])

@@ -15,6 +15,10 @@ use rustnn_core::{DType, Dims, Result, Tensor};
 pub fn cross(a: &Tensor, b: &Tensor, dim: Option<i64>) -> Result<Tensor> {
     let shape = layout::broadcast_shapes(a.shape(), b.shape())?;
     let dim = match dim {
+        // A 0-d tensor has a dimension to name, but none of size 3.
+        Some(_) if shape.is_empty() => {
+            return Err(runtime_error!("linalg.cross: inputs must have at least 1 dimension"));
+        }
         Some(d) => layout::wrap_dim(d, shape.len())?,
         None => shape.iter().position(|&s| s == 3).ok_or_else(|| runtime_error!("no dimension of size 3 in input"))?,
     } as i64;

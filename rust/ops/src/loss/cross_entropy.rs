@@ -11,6 +11,7 @@ use rustnn_core::base::{
 };
 use rustnn_core::{DType, Element, Grads, Result, Tensor, attach, grads, needs_grad, save};
 use rustnn_kernels::loss::{self as kernel, Indexed, Scores};
+use rustnn_kernels::room;
 use rustnn_kernels::rowmath::sum1;
 
 type A<T> = <T as Float>::Acc;
@@ -149,7 +150,7 @@ fn reduced<T: Float>(loss: Vec<A<T>>, total: A<T>, r: Reduction, shape: &[usize]
 fn spread<T: Float>(g: &Tensor, total: A<T>, r: Reduction) -> Result<Vec<A<T>>> {
     let g = g.to_contiguous()?;
     let div = if r == Reduction::Mean { total } else { A::<T>::ONE };
-    Ok(g.slice::<T>()?.iter().map(|v| v.to_acc() / div).collect())
+    room::collected(g.slice::<T>()?.iter().map(|v| v.to_acc() / div))
 }
 
 fn position_shape(x: &Tensor, dim: usize) -> Vec<usize> {
@@ -165,7 +166,7 @@ fn indices(x: &Tensor, target: &Tensor, s: Setup) -> Result<Tensor> {
     let lse = Tensor::empty(&[d.positions()], x.dtype().accumulate())?;
     let y = with_float!(x.dtype(), T => {
         let t = setup::<T>(&s, target)?;
-        let mut loss = vec![A::<T>::ZERO; d.positions()];
+        let mut loss = room::filled(d.positions(), A::<T>::ZERO)?;
         kernel::cross_entropy::<T>(xc.slice()?, d, t, &mut loss, lse.slice_mut()?);
         reduced::<T>(loss, t.total_weight(), s.reduction, &shape)?
     }, else { return Err(runtime_error!("cross_entropy: floats only")) });
@@ -202,7 +203,7 @@ fn indices_composite(g: &Tensor, x: &Tensor, target: &Tensor, s: &Setup) -> Resu
         let div = if s.reduction == Reduction::Mean { t.total_weight() } else { A::<T>::ONE };
         let one = [A::<T>::ONE / div];
         // With an infinite log-sum-exp the probabilities vanish and the constants remain.
-        let lse = vec![A::<T>::INFINITY; d.positions()];
+        let lse = room::filled(d.positions(), A::<T>::INFINITY)?;
         kernel::cross_entropy_backward::<T>(zero.slice()?, d, t, &lse, &one, n.slice_mut()?);
         // The probabilities' factor is minus the sum of the constants over the classes.
         let (src, dst) = (n.slice::<T>()?, a.slice_mut::<T>()?);
@@ -227,7 +228,7 @@ fn probabilities(x: &Tensor, q: &Tensor, s: Setup) -> Result<Tensor> {
     let shape = position_shape(x, s.dim);
     let lse = Tensor::empty(&[d.positions()], x.dtype().accumulate())?;
     let y = with_float!(x.dtype(), T => {
-        let mut loss = vec![A::<T>::ZERO; d.positions()];
+        let mut loss = room::filled(d.positions(), A::<T>::ZERO)?;
         let w = s.weight.as_ref().map(Tensor::slice).transpose()?;
         kernel::cross_entropy_probs::<T>(xc.slice()?, qc.slice()?, d, w, s.smoothing, &mut loss, lse.slice_mut()?);
         reduced::<T>(loss, A::<T>::from_f64(d.positions() as f64), s.reduction, &shape)?

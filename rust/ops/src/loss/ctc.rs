@@ -8,6 +8,7 @@ use crate::registry::{NN, OpDef, op};
 use rustnn_core::base::{not_implemented, runtime_error, with_float};
 use rustnn_core::{DType, Result, Tensor, attach, grads, save};
 use rustnn_kernels::ctc::{self as kernel, Ctc};
+use rustnn_kernels::room;
 use std::sync::Arc;
 
 /// Targets and lengths, kept for the backward pass.
@@ -37,15 +38,15 @@ impl Plan {
 }
 
 fn integers(t: &Tensor) -> Result<Vec<i64>> {
-    Ok(t.detach().copied_as(DType::I64)?.to_contiguous()?.slice::<i64>()?.to_vec())
+    room::copied(t.detach().copied_as(DType::I64)?.to_contiguous()?.slice::<i64>()?)
 }
 
 fn lengths(a: &Args, i: usize) -> Result<Vec<usize>> {
     let v = match a.arg(i) {
         Arg::Tensor(t) => integers(t)?,
-        _ => a.ints(i)?.to_vec(),
+        _ => room::copied(a.ints(i)?)?,
     };
-    Ok(v.into_iter().map(|n| n.max(0) as usize).collect())
+    room::collected(v.into_iter().map(|n| n.max(0) as usize))
 }
 
 /// CTC loss of log-probabilities `[T, N, C]` (or `[T, C]`); targets `[N, S]` padded or all in one row.
@@ -91,22 +92,19 @@ pub fn ctc_loss(
                 targets.shape()
             ));
         }
-        (0..batch).map(|b| b * s).collect()
+        room::collected((0..batch).map(|b| b * s))?
     } else {
-        labels
-            .iter()
-            .scan(0, |at, &l| {
-                let o = *at;
-                *at += l;
-                Some(o)
-            })
-            .collect()
+        room::collected(labels.iter().scan(0usize, |at, &l| {
+            let o = *at;
+            *at = at.saturating_add(l);
+            Some(o)
+        }))?
     };
-    if offsets.iter().zip(&labels).any(|(o, l)| o + l > flat.len()) {
+    if offsets.iter().zip(&labels).any(|(o, &l)| o.saturating_add(l) > flat.len()) {
         return Err(runtime_error!("ctc_loss: targets hold {} labels, target_lengths ask for more", flat.len()));
     }
     // Padding may hold anything: only labels that are used are looked at.
-    let mut targets = vec![0i64; flat.len()];
+    let mut targets = room::filled(flat.len(), 0i64)?;
     for (o, l) in offsets.iter().zip(&labels) {
         for i in *o..o + l {
             if flat[i] < 0 || flat[i] as usize >= classes {
@@ -124,7 +122,7 @@ pub fn ctc_loss(
         sizes: [time, batch, classes],
     });
     let xc = x.to_contiguous()?;
-    let mut loss = vec![0.0f64; batch];
+    let mut loss = room::filled(batch, 0.0f64)?;
     with_float!(x.dtype(), T => kernel::ctc_loss::<T>(xc.slice()?, plan.view(), &mut loss), else {
         return Err(not_implemented!("\"ctc_loss_cpu\" not implemented for '{}'", x.dtype().torch_name()));
     });
@@ -147,7 +145,7 @@ pub fn ctc_loss(
         Reduction::None => Ok(y),
         Reduction::Sum => c::sum(&y),
         Reduction::Mean => {
-            let n: Vec<f64> = labels.iter().map(|&l| l.max(1) as f64).collect();
+            let n: Vec<f64> = room::collected(labels.iter().map(|&l| l.max(1) as f64))?;
             c::mean(&c::div(&y, &to_dtype(&Tensor::from_slice(&n, &[batch])?, x.dtype())?)?)
         }
     }

@@ -5,6 +5,7 @@ use crate::compose as c;
 use crate::registry::{NN, OpDef, TORCH, op};
 use rustnn_core::base::runtime_error;
 use rustnn_core::{Result, Tensor};
+use rustnn_kernels::room;
 
 /// `sum(x1 * x2) / (max(|x1|, eps) * max(|x2|, eps))` along `dim`.
 pub fn cosine_similarity(a: &Tensor, b: &Tensor, dim: i64, eps: f64) -> Result<Tensor> {
@@ -24,9 +25,11 @@ fn pdist(x: &Tensor, p: f64) -> Result<Tensor> {
     let &[n, _] = x.shape() else {
         return Err(runtime_error!("pdist only supports 2D tensors, got: {}D", x.ndim()));
     };
-    let pairs: Vec<(i64, i64)> = (0..n as i64).flat_map(|i| (i + 1..n as i64).map(move |j| (i, j))).collect();
+    let count = n.saturating_mul(n.saturating_sub(1)) / 2;
+    let mut pairs: Vec<(i64, i64)> = room::with_capacity(count)?;
+    pairs.extend((0..n as i64).flat_map(|i| (i + 1..n as i64).map(move |j| (i, j))));
     let side = |f: fn(&(i64, i64)) -> i64| -> Result<Tensor> {
-        let index: Vec<i64> = pairs.iter().map(f).collect();
+        let index: Vec<i64> = room::collected(pairs.iter().map(f))?;
         let args = [Arg::Tensor(x.clone()), Arg::Int(0), Arg::Tensor(Tensor::from_slice(&index, &[index.len()])?)];
         match c::call("index_select", &args)? {
             Ret::Tensor(t) => Ok(t),

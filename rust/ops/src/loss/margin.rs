@@ -10,6 +10,7 @@ use crate::registry::{NN, OpDef, op};
 use rustnn_core::base::{runtime_error, value_error};
 use rustnn_core::{DType, Result, Tensor};
 use rustnn_kernels::loss::bad_target;
+use rustnn_kernels::room;
 
 fn relu(x: &Tensor) -> Result<Tensor> {
     c::clamp_min(x, 0.0)
@@ -96,7 +97,7 @@ fn multi_margin(x: &Tensor, target: &Tensor, p: i64, margin: f64, w: Option<&Ten
         z = c::mul(&z, &c::gather(&c::expand(&c::reshape(w, &[1, classes])?, &[n, classes])?, 1, &t)?)?;
     }
     // The target's own class takes no part.
-    let mut keep = vec![1.0; n * classes];
+    let mut keep = room::filled(n * classes, 1.0)?;
     for (i, &v) in t.slice::<i64>()?.iter().enumerate() {
         keep[i * classes + v as usize] = 0.0;
     }
@@ -117,9 +118,10 @@ fn multilabel_margin(x: &Tensor, target: &Tensor) -> Result<Tensor> {
     let (n, classes) = (x.shape()[0], x.shape()[1]);
     let t = target.detach().copied_as(DType::I64)?.to_contiguous()?;
     let labels = t.slice::<i64>()?;
-    let (mut index, mut mask) = (vec![0i64; n * classes], vec![0.0; n * classes * classes]);
+    let mut index = room::filled(n * classes, 0i64)?;
+    let mut mask = room::filled((n * classes).saturating_mul(classes), 0.0)?;
     for i in 0..n {
-        let row: Vec<i64> = labels[i * classes..][..classes].iter().copied().take_while(|&v| v >= 0).collect();
+        let row: Vec<i64> = room::collected(labels[i * classes..][..classes].iter().copied().take_while(|&v| v >= 0))?;
         for (j, &v) in row.iter().enumerate() {
             if v as usize >= classes {
                 return Err(runtime_error!("multilabel_margin_loss: label {v} is not one of {classes} classes"));

@@ -8,6 +8,7 @@ use crate::compose as c;
 use crate::registry::{NN, OpDef, op};
 use rustnn_core::base::{dtype::Float, dtype::Real, runtime_error, value_error, with_float};
 use rustnn_core::{DType, Element, Grads, Result, Tensor, attach, mode, needs_grad, save};
+use rustnn_kernels::room;
 use rustnn_kernels::{copy, norm::Ncs, norm_batch as kernel};
 
 fn size_text(s: &[usize]) -> String {
@@ -17,15 +18,15 @@ fn size_text(s: &[usize]) -> String {
 /// `running = (1 - momentum) * running + momentum * seen`, in place.
 fn update(running: &Tensor, seen: &[f64], momentum: f64) -> Result<()> {
     let old = running.copied_as(DType::F64)?.to_contiguous()?;
-    let new: Vec<f64> =
-        old.slice::<f64>()?.iter().zip(seen).map(|(o, s)| (1.0 - momentum) * o + momentum * s).collect();
+    let mixed = old.slice::<f64>()?.iter().zip(seen).map(|(o, s)| (1.0 - momentum) * o + momentum * s);
+    let new: Vec<f64> = room::collected(mixed)?;
     copy::copy(&running.raw(), &Tensor::from_slice(&new, running.shape())?.raw())?;
     running.bump_version();
     Ok(())
 }
 
 fn values(t: &Tensor) -> Result<Vec<f64>> {
-    Ok(t.copied_as(DType::F64)?.slice::<f64>()?.to_vec())
+    room::copied(t.copied_as(DType::F64)?.slice::<f64>()?)
 }
 
 /// Batch norm of `[batch, channels, ...]`. In training the batch's own statistics are used and, where running ones
@@ -87,7 +88,7 @@ pub fn batch_norm(
                 }
                 if let Some(r) = running.1 {
                     let k = count as f64 / (count as f64 - 1.0);
-                    let unbiased: Vec<f64> = values(&var)?.iter().map(|v| v * k).collect();
+                    let unbiased: Vec<f64> = room::collected(values(&var)?.iter().map(|v| v * k))?;
                     update(r, &unbiased, momentum)?;
                 }
                 Result::Ok(())
@@ -196,7 +197,7 @@ pub fn instance_norm(
         mode::no_grad(|| -> Result<()> {
             let x = x.detach().copied_as(DType::F64)?.to_contiguous()?;
             let (n, s) = (d.n as f64, d.s as f64);
-            let (mut means, mut vars) = (vec![0.0; d.c], vec![0.0; d.c]);
+            let (mut means, mut vars) = (room::filled(d.c, 0.0)?, room::filled(d.c, 0.0)?);
             for (i, row) in x.slice::<f64>()?.chunks_exact(d.s.max(1)).enumerate() {
                 let m = row.iter().sum::<f64>() / s;
                 means[i % d.c] += m / n;

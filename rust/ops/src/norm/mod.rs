@@ -100,11 +100,9 @@ pub fn local_response_norm(x: &Tensor, size: i64, alpha: f64, beta: f64, k: f64)
     let (channels, size) = (x.shape()[1] as i64, size);
     let sq = c::square(x)?;
     let mut total: Option<Tensor> = None;
-    for shift in -(size / 2)..=(size - 1) / 2 {
-        let (from, len) = ((shift).max(0), channels - shift.abs());
-        if len <= 0 {
-            continue;
-        }
+    // Neighbours beyond the last channel are none, however many are asked for.
+    for shift in (-(size / 2)).max(1 - channels)..=((size - 1) / 2).min(channels - 1) {
+        let (from, len) = (shift.max(0), channels - shift.abs());
         let part = c::narrow(&sq, 1, from as usize, len as usize)?;
         let mut shape = x.shape().to_vec();
         shape[1] = shift.unsigned_abs() as usize;

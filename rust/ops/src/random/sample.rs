@@ -8,6 +8,7 @@ use crate::shape::view;
 use rustnn_core::base::{Element, runtime_error, with_float};
 use rustnn_core::{DType, Dims, Generator, Result, Tensor};
 use rustnn_kernels::random::{self as kernel, BadWeights};
+use rustnn_kernels::room;
 use rustnn_kernels::sort;
 
 /// `samples` indices per row of weights.
@@ -50,7 +51,7 @@ pub fn multinomial(x: &Tensor, samples: i64, replacement: bool, g: &Generator) -
         for (r, &rate) in race.iter_mut().zip(rates) {
             *r = ratio(rate, *r);
         }
-        let mut values = vec![T::from_f64(0.0); out.numel()];
+        let mut values = room::filled(out.numel(), T::from_f64(0.0))?;
         sort::topk_rows(q.slice::<T>()?, classes, n, true, &mut values, out.slice_mut::<i64>()?)?;
     }, else {});
     Ok(out)

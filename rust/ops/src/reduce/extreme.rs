@@ -9,6 +9,7 @@ use crate::{
 use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::runtime_error;
 use rustnn_kernels::reduce::{Best, Reduce, arg_reduce};
+use rustnn_kernels::room;
 
 /// Extremes over dims; equals share the gradient.
 fn values(kernel: Reduce, node: &'static str, x: &Tensor, dims: Option<&[i64]>, keepdim: bool) -> Result<Tensor> {
@@ -83,7 +84,7 @@ pub fn along(best: Best, x: &Tensor, dim: i64, keepdim: bool) -> Result<(Tensor,
         let at = restore(&place.get(c)?, &mask, keepdim)?;
         let g = restore(g, &mask, keepdim)?;
         // One where the index along the dimension is the place.
-        let count = Tensor::from_slice(&(0..size as i64).collect::<Vec<_>>(), &[size])?;
+        let count = Tensor::from_slice(&room::collected(0..size as i64)?, &[size])?;
         let mut steps = vec![1usize; shape.len()];
         steps[d] = size;
         let hit = compare::eq(&crate::shape::view::reshape_to(&count, &steps)?, &at)?;

@@ -6,6 +6,7 @@ use rustnn_core::{Ctx, DType, Grads, Result, Saved, Tensor, attach_many, needs_g
 use rustnn_kernels::copy;
 use rustnn_kernels::gemm::{self, Epilogue, Gemm};
 use rustnn_kernels::rnn::{self as kernel, Kept, Kind, Layer, Place};
+use rustnn_kernels::room;
 use rustnn_kernels::rowmath::Math;
 use std::sync::Arc;
 
@@ -60,7 +61,7 @@ fn column_sums<T: Math>(x: &Tensor) -> Result<Tensor> {
     let n = x.shape()[1];
     let out = Tensor::zeros(&[n], x.dtype())?;
     let (src, dst) = (x.slice::<T>()?, out.slice_mut::<T>()?);
-    let mut part = vec![T::ZERO; n];
+    let mut part = room::filled(n, T::ZERO)?;
     for block in src.chunks(64 * n.max(1)) {
         part.fill(T::ZERO);
         for row in block.chunks_exact(n.max(1)) {

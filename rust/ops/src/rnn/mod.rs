@@ -11,6 +11,7 @@ use layer::{Steps, Weights};
 use rustnn_core::base::runtime_error;
 use rustnn_core::{DType, Result, Tensor};
 use rustnn_kernels::rnn::Kind;
+use rustnn_kernels::room;
 
 /// What a network is built like.
 #[derive(Debug, Clone, Copy)]
@@ -122,7 +123,7 @@ fn full(a: &Args, kind: Kind) -> Result<Ret> {
     if time == 0 {
         return Err(runtime_error!("Expected sequence length to be larger than 0 in RNN"));
     }
-    let steps = Steps::new(vec![batch; time]);
+    let steps = Steps::new(room::filled(time, batch)?);
     let mut out = network(p, &steps, &c::reshape(&x, &[time * batch, f])?, a.tensors(1)?, a.tensors(2)?)?;
     let w = out[0].shape()[1];
     let y = c::reshape(&out[0], &[time, batch, w])?;

@@ -5,6 +5,7 @@ use crate::args::{IntoRet, Ret};
 use crate::registry::{METHOD, OpDef, TORCH, op};
 use rustnn_core::base::runtime_error;
 use rustnn_core::{DType, Dims, Result, Tensor};
+use rustnn_kernels::room;
 
 /// Coordinate arrays of a grid; `xy` exchanges the first two dimensions.
 pub fn meshgrid(tensors: &[Tensor], indexing: &str) -> Result<Vec<Tensor>> {
@@ -64,6 +65,16 @@ pub fn cartesian_prod(tensors: &[Tensor]) -> Result<Tensor> {
     join::stack(&flat, 1)
 }
 
+/// How many choices of `r` of `n` elements there are, as far as numbers go.
+fn choices(n: usize, r: usize, with_replacement: bool) -> usize {
+    let n = if with_replacement { n.saturating_add(r).saturating_sub(1) } else { n };
+    let r = r.min(n - r.min(n));
+    // C(n, i) is whole at every step.
+    let step = |c: u128, i: usize| c.checked_mul((n - i) as u128).map(|c| c / (i as u128 + 1));
+    let all = (0..r).try_fold(1u128, |c, i| step(c, i).filter(|&c| c <= usize::MAX as u128));
+    all.map_or(usize::MAX, |c| c as usize)
+}
+
 /// All choices of `r` elements in order, with or without taking one twice.
 pub fn combinations(x: &Tensor, r: i64, with_replacement: bool) -> Result<Tensor> {
     vector(x)?;
@@ -74,14 +85,11 @@ pub fn combinations(x: &Tensor, r: i64, with_replacement: bool) -> Result<Tensor
     if n == 0 || (!with_replacement && r > n) {
         return Tensor::empty(&[0, r], x.dtype());
     }
-    if r > 1 << 24 {
-        return Err(runtime_error!("combinations of {r} elements are more than memory should hold"));
-    }
     if r == 0 {
         return Tensor::empty(&[0], x.dtype());
     }
-    let mut flat: Vec<i64> = Vec::new();
-    let mut pick: Vec<usize> = (0..r).map(|i| if with_replacement { 0 } else { i }).collect();
+    let mut flat: Vec<i64> = room::with_capacity(choices(n, r, with_replacement).saturating_mul(r))?;
+    let mut pick: Vec<usize> = room::collected((0..r).map(|i| if with_replacement { 0 } else { i }))?;
     let last = |i: usize| if with_replacement { n.wrapping_sub(1) } else { n + i - r };
     let mut more = n > 0 && (with_replacement || r <= n);
     while more {

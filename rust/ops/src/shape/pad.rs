@@ -6,6 +6,7 @@ use crate::registry::{NN, OpDef, TORCH, op};
 use rustnn_core::base::{not_implemented, runtime_error};
 use rustnn_core::{Dims, Layout, Result, Scalar, Tensor, attach, grads};
 use rustnn_kernels::copy;
+use rustnn_kernels::room;
 
 /// Left and right padding per dimension, from pairs that start at the last one.
 fn per_dim(x: &Tensor, pad: &[i64]) -> Result<Vec<(i64, i64)>> {
@@ -83,7 +84,7 @@ fn by_index(x: &Tensor, pad: &[i64], mode: &str) -> Result<Tensor> {
             continue;
         }
         let n = x.shape()[d] as i64;
-        let size = n + l + r;
+        let size = n.checked_add(l).and_then(|s| s.checked_add(r)).filter(|_| l.min(r) >= -n).unwrap_or(0);
         match mode {
             "reflect" if l >= n || r >= n => {
                 return Err(runtime_error!(
@@ -101,18 +102,16 @@ fn by_index(x: &Tensor, pad: &[i64], mode: &str) -> Result<Tensor> {
                 "input (size {n} at dimension {d}) plus padding ({l}, {r}) gives an output of size {size}: it must be positive"
             ));
         }
-        let index: Vec<i64> = (0..size)
-            .map(|i| {
-                let k = i - l;
-                match mode {
-                    "replicate" => k.clamp(0, n - 1),
-                    "circular" => k.rem_euclid(n),
-                    _ if k < 0 => -k,
-                    _ if k >= n => 2 * (n - 1) - k,
-                    _ => k,
-                }
-            })
-            .collect();
+        let index: Vec<i64> = room::collected((0..size).map(|i| {
+            let k = i - l;
+            match mode {
+                "replicate" => k.clamp(0, n - 1),
+                "circular" => k.rem_euclid(n),
+                _ if k < 0 => -k,
+                _ if k >= n => 2 * (n - 1) - k,
+                _ => k,
+            }
+        }))?;
         y = crate::index::rows::index_select(&y, d as i64, &Tensor::from_slice(&index, &[index.len()])?)?;
     }
     if y.same(x) { super::view::clone(x) } else { Ok(y) }

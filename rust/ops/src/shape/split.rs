@@ -5,6 +5,7 @@ use crate::registry::{METHOD, OpDef, TORCH, op};
 use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::{index_error, runtime_error};
 use rustnn_core::{Dims, Result, Tensor, attach_many, grads, graph, needs_grad};
+use rustnn_kernels::room;
 
 const FROZEN: &str = "was created as one of several outputs of a function";
 
@@ -15,10 +16,18 @@ fn dim_of(x: &Tensor, dim: i64, op: &str) -> Result<usize> {
     wrap_dim(dim, x.ndim())
 }
 
+/// Room for that many tensors, and memory for what each of them is made of.
+fn room_for_pieces(count: usize) -> Result<Vec<Tensor>> {
+    /// What a view takes: tensor, layout and place in the graph, the object in Python.
+    type Piece = [u8; 512];
+    drop(room::with_capacity::<Piece>(count)?);
+    room::with_capacity(count)
+}
+
 /// Views of consecutive pieces with these sizes.
 pub fn pieces(name: &'static str, x: &Tensor, d: usize, sizes: Vec<usize>) -> Result<Vec<Tensor>> {
     let mut start = 0;
-    let mut outs = Vec::with_capacity(sizes.len());
+    let mut outs = room_for_pieces(sizes.len())?;
     for &n in &sizes {
         outs.push(x.view_of(x.layout().slice(d, start, n, 1)));
         start += n;
@@ -63,7 +72,7 @@ pub fn split(x: &Tensor, size: i64, dim: i64) -> Result<Vec<Tensor>> {
     }
     let size = size as usize;
     let count = if size == 0 { 1 } else { n.div_ceil(size).max(1) };
-    let sizes = (0..count).map(|i| size.min(n - i * size)).collect();
+    let sizes = room::collected((0..count).map(|i| size.min(n - i * size)))?;
     pieces("SplitBackward0", x, d, sizes)
 }
 
@@ -84,17 +93,6 @@ pub fn split_with_sizes(x: &Tensor, sizes: &[i64], dim: i64) -> Result<Vec<Tenso
     pieces("SplitWithSizesBackward0", x, d, sizes.iter().map(|&s| s as usize).collect())
 }
 
-/// More pieces than this are a mistake: each is a tensor object.
-const MOST_PIECES: i64 = 1 << 22;
-
-/// A number of pieces that may be empty, which the size of the dimension does not bound.
-fn few(op: &str, count: i64) -> Result<usize> {
-    if count > MOST_PIECES {
-        return Err(runtime_error!("{op}: {count} pieces are more than memory should hold (at most {MOST_PIECES})"));
-    }
-    Ok(count as usize)
-}
-
 /// At most `chunks` pieces of equal size (the last one shorter).
 pub fn chunk(x: &Tensor, chunks: i64, dim: i64) -> Result<Vec<Tensor>> {
     let d = dim_of(x, dim, "chunk")?;
@@ -103,7 +101,7 @@ pub fn chunk(x: &Tensor, chunks: i64, dim: i64) -> Result<Vec<Tensor>> {
     }
     let n = x.shape()[d];
     if n == 0 {
-        return pieces("SplitWithSizesBackward0", x, d, vec![0; few("chunk", chunks)?]);
+        return pieces("SplitWithSizesBackward0", x, d, room::filled(chunks as usize, 0)?);
     }
     split(x, n.div_ceil(chunks as usize) as i64, dim)
 }
@@ -120,11 +118,11 @@ pub fn tensor_split(x: &Tensor, sections: Option<i64>, indices: &[i64], dim: i64
     let cuts: Vec<usize> = match sections {
         Some(s) if s <= 0 => return Err(runtime_error!("number of sections must be larger than 0, got {s}")),
         Some(s) => {
-            let s = few("tensor_split", s)?;
-            (0..=s).map(|i| i * (n / s) + i.min(n % s)).collect()
+            let s = s as usize;
+            room::collected((0..=s).map(|i| i * (n / s) + i.min(n % s)))?
         }
         None => {
-            let place = |&i: &i64| if i < 0 { (i + n as i64).max(0) as usize } else { (i as usize).min(n) };
+            let place = |&i: &i64| if i < 0 { i.saturating_add(n as i64).max(0) as usize } else { (i as usize).min(n) };
             std::iter::once(0).chain(indices.iter().map(place)).chain(std::iter::once(n)).collect()
         }
     };
@@ -141,7 +139,8 @@ pub fn unbind(x: &Tensor, dim: i64) -> Result<Vec<Tensor>> {
         return Err(index_error!("Dimension specified as {dim} but tensor has no dimensions"));
     }
     let d = wrap_dim(dim, x.ndim())?;
-    let mut outs: Vec<Tensor> = (0..x.shape()[d]).map(|i| x.view_of(x.layout().select(d, i))).collect();
+    let mut outs = room_for_pieces(x.shape()[d])?;
+    outs.extend((0..x.shape()[d]).map(|i| x.view_of(x.layout().select(d, i))));
     if needs_grad(&[x]) && x.dtype().is_float() && !outs.is_empty() {
         let mut shape = Dims::from_slice(x.shape());
         shape.remove(d);

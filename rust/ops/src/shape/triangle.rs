@@ -33,7 +33,10 @@ pub fn diag_embed(x: &Tensor, offset: i64, dim1: i64, dim2: i64) -> Result<Tenso
     let Some((&len, lead)) = x.shape().split_last() else {
         return Err(runtime_error!("diag_embed: input must have at least 1 dimension"));
     };
-    let n = len + offset.unsigned_abs() as usize;
+    let n = len
+        .checked_add(offset.unsigned_abs() as usize)
+        .filter(|&n| i64::try_from(n).is_ok())
+        .ok_or_else(|| runtime_error!("diag_embed: offset {offset} is beyond any size"))?;
     let mut shape: Dims = lead.into();
     let (low, high) = (a.min(b), a.max(b));
     shape.insert(low, n);
@@ -131,12 +134,27 @@ pub fn triangle_indices(rows: i64, cols: i64, k: i64, upper: bool, dtype: DType)
         let edge = i.saturating_add(k);
         if upper { (edge.clamp(0, cols), cols) } else { (0, edge.saturating_add(1).clamp(0, cols)) }
     };
-    let total: i64 = (0..rows).map(|i| span(i).1 - span(i).0).sum();
-    let out = Tensor::empty(&[2, total as usize], dtype)?;
+    // Rows below the diagonal's edge begin at `first`, and are whole from `whole` on.
+    let edge = |t: i128| (-t).clamp(0, i128::from(rows));
+    let t = i128::from(k) + i128::from(!upper);
+    let (first, whole) = (edge(t), edge(t - i128::from(cols)));
+    let rising = whole - first;
+    let below = rising * (first + whole - 1) / 2 + t * rising + (i128::from(rows) - whole) * i128::from(cols);
+    let total = if upper { i128::from(rows) * i128::from(cols) - below } else { below };
+    let total = usize::try_from(total).map_err(|_| runtime_error!("a triangle of {total} elements"))?;
+    let out = Tensor::empty(&[2, total], dtype)?;
+    // Rows without elements are left out: there may be any number of them.
+    let rows = if total == 0 {
+        0..0
+    } else if upper {
+        0..whole as i64
+    } else {
+        first as i64..rows
+    };
     with_dtype!(dtype, T => {
-        let (r, c) = out.slice_mut::<T>()?.split_at_mut(total as usize);
+        let (r, c) = out.slice_mut::<T>()?.split_at_mut(total);
         let mut at = 0;
-        for i in 0..rows {
+        for i in rows {
             let (low, high) = span(i);
             for j in low..high {
                 r[at] = T::from_i64(i);

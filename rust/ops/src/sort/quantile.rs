@@ -9,6 +9,7 @@ use crate::shape::{permute, view};
 use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::{Element, runtime_error, with_float};
 use rustnn_core::{DType, Dims, Result, Scalar, Tensor, needs_grad};
+use rustnn_kernels::room;
 
 /// Quantiles `q` (0-d or 1-d) of `x` along `dim`, of all elements if none.
 pub fn quantile(x: &Tensor, q: &Tensor, dim: Option<i64>, keep: bool, how: &str, skip_nan: bool) -> Result<Tensor> {
@@ -32,7 +33,7 @@ pub fn quantile(x: &Tensor, q: &Tensor, dim: Option<i64>, keep: bool, how: &str,
     }
     let qs = q.to_contiguous()?;
     let qs: Vec<f64> =
-        with_float!(qs.dtype(), T => qs.slice::<T>()?.iter().map(|v| v.to_f64()).collect(), else Vec::new());
+        with_float!(qs.dtype(), T => room::collected(qs.slice::<T>()?.iter().map(|v| v.to_f64()))?, else Vec::new());
     if qs.iter().any(|v| !(0.0..=1.0).contains(v)) {
         return Err(runtime_error!("{name}() q values must be in the range [0, 1]"));
     }
@@ -49,7 +50,9 @@ pub fn quantile(x: &Tensor, q: &Tensor, dim: Option<i64>, keep: bool, how: &str,
     let lead: Dims = moved.shape()[..moved.ndim() - 1].into();
     let count: usize = lead.iter().product();
     // Per row and quantile: the two neighbours and the weight of the upper one.
-    let (mut low, mut high, mut weight, mut tops) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let places = count.saturating_mul(qs.len());
+    let (mut low, mut high) = (room::with_capacity(places)?, room::with_capacity(places)?);
+    let (mut weight, mut tops) = (room::with_capacity(places)?, Vec::new());
     let values = sorted.detach().to_contiguous()?;
     with_float!(values.dtype(), T => {
         for r in 0..count {

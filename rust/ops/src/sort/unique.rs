@@ -7,6 +7,7 @@ use crate::shape::{permute, view};
 use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::{B8, Element, runtime_error, with_dtype};
 use rustnn_core::{DType, Result, Tensor};
+use rustnn_kernels::room;
 use rustnn_kernels::sort::{self as kernel, Unique};
 
 /// Distinct values (or slices along `dim`), which of them each is, and how often each occurs.
@@ -27,12 +28,12 @@ pub fn unique(x: &Tensor, dim: Option<i64>, consecutive: bool) -> Result<(Tensor
             "There are 0 sized dimensions, and they aren't selected, so unique cannot be applied"
         ));
     }
-    let u = with_dtype!(x.dtype(), T => kernel::unique_rows(front.slice::<T>()?, n, width, consecutive));
+    let u = with_dtype!(x.dtype(), T => kernel::unique_rows(front.slice::<T>()?, n, width, consecutive)?);
     finish(&x, d, u, &[n])
 }
 
 fn finish(x: &Tensor, d: usize, u: Unique, shape: &[usize]) -> Result<(Tensor, Tensor, Tensor)> {
-    let first: Vec<i64> = u.first.iter().map(|&i| i as i64).collect();
+    let first: Vec<i64> = room::collected(u.first.iter().map(|&i| i as i64))?;
     let values = rows::index_select(x, d as i64, &Tensor::from_slice(&first, &[first.len()])?)?;
     Ok((values, Tensor::from_slice(&u.inverse, shape)?, Tensor::from_slice(&u.counts, &[u.counts.len()])?))
 }
@@ -64,7 +65,7 @@ pub fn isin(x: &Tensor, set: &Tensor, invert: bool) -> Result<Tensor> {
     let out = Tensor::empty(x.shape(), DType::Bool)?;
     with_dtype!(dtype, T => {
         // NaN is equal to nothing; left out, the rest is totally ordered.
-        let mut sorted: Vec<T> = set.slice::<T>()?.iter().copied().filter(|v| !v.is_nan()).collect();
+        let mut sorted: Vec<T> = room::collected(set.slice::<T>()?.iter().copied().filter(|v| !v.is_nan()))?;
         sorted.sort_unstable_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
         for (o, v) in out.slice_mut::<B8>()?.iter_mut().zip(x.slice::<T>()?) {
             let at = sorted.partition_point(|s| s < v);

@@ -16,11 +16,10 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
-use rustnn_core::{Tensor, dest};
+use rustnn_core::{Tensor, caught, dest};
 use rustnn_ops::inplace::{write_back, write_out};
 use rustnn_ops::sig::Signature;
 use rustnn_ops::{Arg, Args, DIRECT, OpDef, Ret};
-use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -168,8 +167,8 @@ fn largest(args: &Args) -> usize {
 
 /// Runs an op, other Python threads running meanwhile if it is long.
 fn compute(py: Python<'_>, o: &Overload, args: &Args) -> PyResult<Ret> {
-    let call = o.def.call;
-    let result = if largest(args) >= RELEASE_ABOVE { py.detach(|| call(args)) } else { call(args) };
+    let call = || caught(|| (o.def.call)(args)).map_err(|e| e.short_of_memory_in(o.sig.name));
+    let result = if largest(args) >= RELEASE_ABOVE { py.detach(call) } else { call() };
     result.or_raise()
 }
 

@@ -30,11 +30,13 @@ DOCUMENTED_OTHERWISE = {
     "true_divide": {"value", "dividend", "divisor"}, "fmod": {"divisor"}, "remainder": {"divisor"},
     "hsplit": {"split_size_or_sections"}, "vsplit": {"split_size_or_sections"}, "dsplit": {"split_size_or_sections"},
     "unsafe_split": {"split_size_or_sections"}, "orgqr": {"tau"}, "ormqr": {"tau", "other"}, "triangular_solve": {"b"},
-    "lstsq": {"A", "B"}, "tensorsolve": {"B"}, "lu_factor": {"bool pivot"}, "apply_": {"callable"}, "to_dense": {"dtype", "masked_grad"},
+    "lstsq": {"A", "B"}, "tensorsolve": {"B"}, "lu_factor": {"bool pivot"}, "apply_": {"callable"},
+    "to_dense": {"dtype", "masked_grad"},
     "new_tensor": {"layout", "pin_memory"}, "from_dlpack": {"ext_tensor", "device", "copy"},
     "trapezoid": {"x", "dx"}, "trapz": {"x", "dx"}, "cumulative_trapezoid": {"x", "dx"}, "random_": {"from", "to"},
     "set_default_tensor_type": {"t"}, "set_num_interop_threads": {"int"}, "set_num_threads": {"int"},
-    "kthvalue": {"values"}, "nanmedian": {"values"}, "topk": {"values"}, "pow": {"self"}, "set_warn_always": {"b"}, "xpu": {"memory_format"},
+    "kthvalue": {"values", "indices"}, "nanmedian": {"values", "indices"}, "topk": {"values", "indices"},
+    "pow": {"self"}, "set_warn_always": {"b"}, "xpu": {"memory_format"},
 }  # fmt: skip
 # Absent on purpose: what compiles, forward-mode results, low-level forms that write pairs.
 WITHOUT_OUT = {"conj_physical", "histogram", "std_mean", "var_mean", "matrix_power", "qr"}

@@ -40,9 +40,9 @@ def _sizes(size: Any) -> list[int]:
     return dims
 
 
-def resize_(self: Any, *size: Any, memory_format: Any = None) -> Any:
+def resize_(self: Any, *sizes: Any, size: Any = None, memory_format: Any = None) -> Any:
     """Changes the tensor's size in place; elements are kept in memory order, new ones are arbitrary."""
-    dims = _sizes(size)
+    dims = _sizes(sizes if size is None else (size,))
     if self.requires_grad:
         raise RuntimeError("cannot resize variables that require grad")
     if tuple(dims) == tuple(self.shape):
@@ -62,9 +62,9 @@ def resize_(self: Any, *size: Any, memory_format: Any = None) -> Any:
     return _C._become(self, grown)
 
 
-def resize_as_(self: Any, other: Any, memory_format: Any = None) -> Any:
-    """`resize_` to the size of `other`."""
-    return resize_(self, *other.shape)
+def resize_as_(self: Any, the_template: Any, *, memory_format: Any = None) -> Any:
+    """`resize_` to the size of `the_template`."""
+    return resize_(self, *the_template.shape)
 
 
 def set_(self: Any, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None) -> Any:

@@ -64,7 +64,10 @@ def smooth_outputs(result: Any) -> tuple[Any, ...]:
 
 # Rows without a sample of their own: what they do is tested by name elsewhere (tests/test_rng.py for draws,
 # tests/nn and tests/optim for what layers and optimizers call, the pointwise and indexing tests for writes in place).
-OVERLOAD_DOCS: set[str] = {"split", "atleast_1d", "atleast_2d", "atleast_3d", "repeat_interleave", "view"}
+OVERLOAD_DOCS: set[str] = {
+    "split", "tensor_split", "hsplit", "vsplit", "dsplit", "atleast_1d", "atleast_2d", "atleast_3d",
+    "repeat_interleave", "view",
+}  # fmt: skip
 UNSAMPLED = {
     "cpu", "copy", "zero", "fill", "fill_diagonal_", "unsafe_chunk", "unsafe_split", "_mT", "_unique2", "range",
     "_index_put_impl_", "_embedding_renorm_", "_dropout_noise", "dropout_", "gumbel_softmax", "_softmax_backward",

@@ -195,9 +195,12 @@ def rrelu_(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, traini
     return rrelu(input, lower, upper, training, inplace=True)
 
 
-def threshold_(input: Tensor, threshold_: float, value: float) -> Tensor:
+_limit = threshold  # which the parameter's name hides
+
+
+def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
     """In-place :func:`threshold`."""
-    return threshold(input, threshold_, value, inplace=True)
+    return _limit(input, threshold, value, inplace=True)
 
 
 # Names for the forms of max pooling that always give indices, and old names of upsampling.

@@ -40,10 +40,10 @@ fn set_default_dtype(d: &Bound<'_, dtype::PyDType>) -> PyResult<()> {
 #[pyfunction]
 fn promote_types(
     py: Python<'_>,
-    a: &Bound<'_, dtype::PyDType>,
-    b: &Bound<'_, dtype::PyDType>,
+    type1: &Bound<'_, dtype::PyDType>,
+    type2: &Bound<'_, dtype::PyDType>,
 ) -> PyResult<Py<dtype::PyDType>> {
-    dtype::dtype_object(py, a.get().known()?.promote(b.get().known()?))
+    dtype::dtype_object(py, type1.get().known()?.promote(type2.get().known()?))
 }
 
 #[pyfunction]

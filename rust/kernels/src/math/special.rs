@@ -252,8 +252,25 @@ fn gamma_density(a: f64, x: f64) -> f64 {
     (a * (log - m) - stirling(a)).exp() * (a / (2.0 * PI)).sqrt()
 }
 
-/// The most terms of a series or continued fraction: enough for parameters up to about 10¹⁰.
-const TERMS: u32 = 1_000_000;
+/// The most terms of a series or continued fraction: about 9·√a are needed.
+const TERMS: u32 = 20_000;
+/// Parameters from which on both are given by their uniform expansion, whose next term is smaller by 1 / (10 a).
+const LARGE: f64 = 1e6;
+
+/// (Q, P) at (a, x) for large a: half the complementary error function of a measure of (x − a) / a, and a correction.
+fn gamma_uniform(a: f64, x: f64) -> (f64, f64) {
+    let m = (x - a) / a;
+    let (eta, c) = if m.abs() < 1e-4 {
+        let eta = m * (1.0 - m / 3.0 + 7.0 * m * m / 36.0);
+        (eta, -1.0 / 3.0 + eta / 12.0 - 2.0 * eta * eta / 135.0)
+    } else {
+        let eta = (2.0 * (m - m.ln_1p())).max(0.0).sqrt().copysign(m);
+        (eta, 1.0 / m - 1.0 / eta)
+    };
+    let rest = (-0.5 * a * eta * eta).exp() / (2.0 * PI * a).sqrt() * c;
+    let at = eta * (0.5 * a).sqrt();
+    (0.5 * super::double::erfc(at) + rest, 0.5 * super::double::erfc(-at) - rest)
+}
 
 /// P(a, x) by its power series, for x up to about a.
 fn gamma_series(a: f64, x: f64) -> f64 {
@@ -307,12 +324,18 @@ fn gamma_border(a: f64, x: f64) -> Option<f64> {
 /// The regularised lower incomplete gamma function P(a, x).
 #[must_use]
 pub fn igamma(a: f64, x: f64) -> f64 {
+    if a > LARGE && a.is_finite() && x.is_finite() && x > 0.0 {
+        return gamma_uniform(a, x).1;
+    }
     gamma_border(a, x).unwrap_or_else(|| if x < a + 1.0 { gamma_series(a, x) } else { 1.0 - gamma_fraction(a, x) })
 }
 
 /// The regularised upper incomplete gamma function Q(a, x).
 #[must_use]
 pub fn igammac(a: f64, x: f64) -> f64 {
+    if a > LARGE && a.is_finite() && x.is_finite() && x > 0.0 {
+        return gamma_uniform(a, x).0;
+    }
     match gamma_border(a, x) {
         Some(p) => 1.0 - p,
         None if x < a + 1.0 => 1.0 - gamma_series(a, x),

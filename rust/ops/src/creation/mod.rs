@@ -53,6 +53,14 @@ pub(crate) fn like(x: &Tensor, dtype: DType, format: &Arg) -> Result<Tensor> {
     }
 }
 
+/// A fresh tensor in a memory format, row-major unless one is given.
+fn in_format(shape: &[usize], dtype: DType, format: &Arg) -> Result<Tensor> {
+    match format_of(format, 0) {
+        0 | 1 => Tensor::empty(shape, dtype),
+        f => Tensor::empty_strided(shape, &crate::shape::view::strides_in(shape, f)?, dtype),
+    }
+}
+
 fn filled(t: Tensor, v: Scalar) -> Result<Tensor> {
     rustnn_kernels::copy::fill(&t.raw(), v)?;
     Ok(t)
@@ -69,11 +77,11 @@ pub(crate) fn ops() -> Vec<OpDef> {
     let mut v = range::ops();
     v.extend(window::ops());
     macro_rules! constant {
-        ($name:literal, $value:expr, $doc:literal, $oracle:literal) => {
+        ($name:literal, $value:expr, $doc:literal, $oracle:literal, $format:literal) => {
             v.push(
-                op(concat!($name, "(int[]... size, *, dtype? dtype=None, layout? layout=None, device? device=None, bool? pin_memory=False, bool? requires_grad=False)"),
+                op(concat!($name, "(int[]... size, *, dtype? dtype=None, layout? layout=None, device? device=None, bool? pin_memory=False, bool? requires_grad=False", $format, ")"),
                     TORCH | OUT, |a| {
-                        let t = Tensor::empty(&sizes($name, a.ints(0)?)?, dtype_or_default(a, 1))?;
+                        let t = in_format(&sizes($name, a.ints(0)?)?, dtype_or_default(a, 1), a.arg(6))?;
                         leaf(match $value { Some(v) => filled(t, v)?, None => t }, a, 5)
                     })
                 .doc($doc).samples(if $oracle.is_empty() { &[] } else { &["2, 3", "(0, 2)", "()"] }).oracle($oracle).nondiff(),
@@ -99,9 +107,9 @@ pub(crate) fn ops() -> Vec<OpDef> {
             );
         };
     }
-    constant!("zeros", Some(Scalar::Int(0)), "A tensor of zeros.", "np.zeros(size)");
-    constant!("ones", Some(Scalar::Int(1)), "A tensor of ones.", "np.ones(size)");
-    constant!("empty", None::<Scalar>, "A tensor of arbitrary content.", "");
+    constant!("zeros", Some(Scalar::Int(0)), "A tensor of zeros.", "np.zeros(size)", "");
+    constant!("ones", Some(Scalar::Int(1)), "A tensor of ones.", "np.ones(size)", "");
+    constant!("empty", None::<Scalar>, "A tensor of arbitrary content.", "", ", memory_format? memory_format=None");
     v.extend([
         op("full(int[] size, Scalar|Tensor fill_value, *, dtype? dtype=None, layout? layout=None, device? device=None, bool? pin_memory=False, bool? requires_grad=False)", TORCH | OUT, |a| {
             let v = value(a, 1)?;

@@ -3,7 +3,7 @@
 use super::gather::scatter_reduce;
 use super::long_for;
 use crate::args::{IntoRet, Ret};
-use crate::registry::{INPLACE, METHOD, OpDef, TORCH, op};
+use crate::registry::{INPLACE, METHOD, OUT, OpDef, TORCH, op};
 use crate::shape::{Rule, expand, part, select, view};
 use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::{runtime_error, type_error, value_error};
@@ -146,7 +146,7 @@ pub(crate) fn ops() -> Vec<OpDef> {
         .doc("A copy with a diagonal of two dimensions replaced by src.")
         .samples(&["t(3,4), t(3)", "t(3,4), t(2), 2", "t(3,3), t(2), -1"])
         .oracle("(lambda y: (y.__setitem__((np.arange(len(src)) + max(-offset, 0), np.arange(len(src)) + max(offset, 0)), src), y)[1])(np.array(input))"),
-        op("index_reduce(Tensor input, int dim, Tensor index, Tensor source, str reduce, *, bool include_self=True)", METHOD | TORCH | INPLACE, |a| {
+        op("index_reduce(Tensor input, int dim, Tensor index, Tensor source, str reduce, *, bool include_self=True)", METHOD | TORCH | INPLACE | OUT, |a| {
             index_reduce(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?, a.str(4)?, a.bool(5)?).ret()
         })
         .doc("A copy with slices of source reduced ('prod', 'mean', 'amax', 'amin') into slices of dim.")
@@ -169,7 +169,7 @@ pub(crate) fn ops() -> Vec<OpDef> {
         .samples(&["b(3,4), size=4", "b(3), size=6, fill_value=-2"])
         .oracle("(lambda n: np.concatenate([n, np.full((max(size - len(n), 0), input.ndim), fill_value)])[:size])(np.argwhere(input))")
         .nondiff(),
-        op("narrow_copy(Tensor input, int dim, int start, int length)", METHOD | TORCH, |a| {
+        op("narrow_copy(Tensor input, int dim, int start, int length)", METHOD | TORCH | OUT, |a| {
             view::clone(&select::narrow(a.tensor(0)?, a.int(1)?, a.int(2)?, a.int(3)?)?).ret()
         })
         .doc("A copy of length places of dim from start on.")

@@ -174,13 +174,13 @@ pub(crate) fn ops() -> Vec<OpDef> {
         .doc("Slices of dim by number (an int32 or int64 vector).")
         .samples(&["t(4,3), 0, i(5, lo=0, hi=4)", "t(2,3,4), 1, i(2, lo=0, hi=3)", "t(2,4), -1, i(0, lo=0, hi=1)"])
         .oracle("np.take(input, index, axis=dim)"),
-        op("index_add(Tensor input, int dim, Tensor index, Tensor source, *, Scalar alpha=1)", METHOD | TORCH | INPLACE, |a| {
+        op("index_add(Tensor input, int dim, Tensor index, Tensor source, *, Scalar alpha=1)", METHOD | TORCH | INPLACE | OUT, |a| {
             index_add(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?, a.scalar(4)?).ret()
         })
         .doc("A copy with alpha * source added to slices of dim; equal indices add up in order.")
         .samples(&["t(4,3), 0, i(5, lo=0, hi=4), t(5,3)", "t(2,3), 1, i(2, lo=0, hi=3), t(2,2), alpha=2"])
         .oracle("(lambda y: (np.add.at(y, (slice(None),) * (dim % input.ndim) + (index,), alpha * source), y)[1])(np.array(input))"),
-        op("index_copy(Tensor input, int dim, Tensor index, Tensor source)", METHOD | TORCH | INPLACE, |a| {
+        op("index_copy(Tensor input, int dim, Tensor index, Tensor source)", METHOD | TORCH | INPLACE | OUT, |a| {
             index_copy(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?).ret()
         })
         .doc("A copy with slices of dim replaced by those of source.")

@@ -450,35 +450,35 @@ pub(crate) fn ops() -> Vec<OpDef> {
             .samples(&["(lambda a: a @ a.mT)(t(3,3))"])
             .oracle("np.linalg.cholesky(input)")
             .nondiff(),
-        op("qr(Tensor A, str mode='reduced')", LINALG, |a| named("linalg_qr", &["Q", "R"], qr(a.tensor(0)?, a.str(1)?)))
+        op("qr(Tensor A, str mode='reduced')", LINALG | OUT, |a| named("linalg_qr", &["Q", "R"], qr(a.tensor(0)?, a.str(1)?)))
             .doc("Q with orthonormal columns and upper triangular R, A = Q R.")
             .samples(&["t(4,3)", "t(3,3)", "t(2,5,3)"])
             .oracle("tuple(np.linalg.qr(A, mode))"),
-        op("eigh(Tensor A, str UPLO='L')", LINALG, |a| named("linalg_eigh", &["eigenvalues", "eigenvectors"], eigh(a.tensor(0)?, a.str(1)?)))
+        op("eigh(Tensor input, str UPLO='L')", LINALG | OUT, |a| named("linalg_eigh", &["eigenvalues", "eigenvectors"], eigh(a.tensor(0)?, a.str(1)?)))
             .doc("Eigenvalues, rising, and eigenvectors of symmetric matrices; one half of A is read.")
             .samples(&["pos(1,1)"])
-            .oracle("tuple(np.linalg.eigh(A))"),
-        op("eigvalsh(Tensor A, str UPLO='L')", LINALG, |a| {
+            .oracle("tuple(np.linalg.eigh(input))"),
+        op("eigvalsh(Tensor input, str UPLO='L')", LINALG | OUT, |a| {
             let mut v = eigh(a.tensor(0)?, a.str(1)?)?;
             v.truncate(1);
             v.remove(0).ret()
         })
         .doc("Eigenvalues of symmetric matrices, rising.")
         .samples(&["(lambda a: a + a.mT)(t(4,4))"])
-        .oracle("np.linalg.eigvalsh(A)")
+        .oracle("np.linalg.eigvalsh(input)")
         .nondiff(),
-        op("svd(Tensor A, bool full_matrices=True)", LINALG, |a| named("linalg_svd", &["U", "S", "Vh"], svd(a.tensor(0)?, a.bool(1)?)))
+        op("svd(Tensor A, bool full_matrices=True, *, str? driver=None)", LINALG | OUT, |a| named("linalg_svd", &["U", "S", "Vh"], svd(a.tensor(0)?, a.bool(1)?)))
             .doc("Singular values, falling, and their vectors: A = U diag(S) Vh.")
             .samples(&["pos(1,1)"])
             .oracle("tuple(np.linalg.svd(A, full_matrices))"),
-        op("svdvals(Tensor A)", LINALG, |a| svd(a.tensor(0)?, false)?.swap_remove(1).ret())
+        op("svdvals(Tensor A, *, str? driver=None)", LINALG | OUT, |a| svd(a.tensor(0)?, false)?.swap_remove(1).ret())
             .doc("Singular values, falling.")
             .samples(&["t(4,3)", "t(2,3,5)"])
             .oracle("np.linalg.svd(A, compute_uv=False)"),
-        op("matrix_power(Tensor A, int n)", LINALG, |a| matrix_power(a.tensor(0)?, a.int(1)?).ret())
+        op("matrix_power(Tensor input, int n)", LINALG | OUT, |a| matrix_power(a.tensor(0)?, a.int(1)?).ret())
             .doc("A matrix to an integer power.")
             .samples(&["t(3,3), 3", "t(3,3), 0", "t(2,3,3), -2"])
-            .oracle("np.linalg.matrix_power(A, n)"),
+            .oracle("np.linalg.matrix_power(input, n)"),
         op("matrix_power(Tensor input, int n)", METHOD | TORCH, |a| matrix_power(a.tensor(0)?, a.int(1)?).ret())
             .doc("A matrix to an integer power.")
             .samples(&["t(3,3), 2"])

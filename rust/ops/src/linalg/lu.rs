@@ -279,20 +279,20 @@ fn old_lu(x: &Tensor, pivot: bool, infos: bool) -> Result<Ret> {
 pub(crate) fn ops() -> Vec<OpDef> {
     let matrices: &[&str] = &["t(3,3)", "t(4,3)", "t(3,5)", "t(2,3,3)"];
     vec![
-        op("lu(Tensor A, *, bool pivot=True)", LINALG, |a| {
+        op("lu(Tensor A, *, bool pivot=True)", LINALG | OUT, |a| {
             named("linalg_lu", &["P", "L", "U"], lu(a.tensor(0)?, a.bool(1)?))
         })
         .doc("A = P L U with a permutation P, L lower triangular with ones on its diagonal, U upper triangular.")
         .samples(matrices)
         .oracle("ref_lu(A)"),
-        op("lu_factor(Tensor A, *, bool pivot=True)", LINALG, |a| {
+        op("lu_factor(Tensor A, *, bool pivot=True)", LINALG | OUT, |a| {
             let (lu, pivots) = lu_factor(a.tensor(0)?, a.bool(1)?)?;
             named("linalg_lu_factor", &["LU", "pivots"], Ok(vec![lu, pivots]))
         })
         .doc("L and U in one matrix, and the rows exchanged (counted from 1); for lu_solve.")
         .samples(&["t(3,3)", "t(4,3)", "t(3,5)", "t(2,3,3)"])
         .oracle("ref_lu_factor(A)"),
-        op("lu_factor_ex(Tensor A, *, bool pivot=True, bool check_errors=False)", LINALG, |a| {
+        op("lu_factor_ex(Tensor A, *, bool pivot=True, bool check_errors=False)", LINALG | OUT, |a| {
             if a.bool(2)? {
                 lu_factor(a.tensor(0)?, a.bool(1)?)?;
             }
@@ -325,9 +325,11 @@ pub(crate) fn ops() -> Vec<OpDef> {
         .doc("Packed LU factors and pivots; linalg.lu_factor under its old name.")
         .samples(&["t(3,3)"])
         .oracle("ref_lu_factor(A)"),
-        op("lu_unpack(Tensor LU_data, Tensor LU_pivots, bool unpack_data=True, bool unpack_pivots=True)", TORCH, |a| {
-            lu_unpack(a.tensor(0)?, a.tensor(1)?, a.bool(2)?, a.bool(3)?)
-        })
+        op(
+            "lu_unpack(Tensor LU_data, Tensor LU_pivots, bool unpack_data=True, bool unpack_pivots=True)",
+            TORCH | OUT,
+            |a| lu_unpack(a.tensor(0)?, a.tensor(1)?, a.bool(2)?, a.bool(3)?),
+        )
         .doc("P, L and U from what lu_factor gave; empty tensors for those not asked for.")
         .samples(&[
             "*torch.linalg.lu_factor(t(3,3))",
@@ -335,14 +337,14 @@ pub(crate) fn ops() -> Vec<OpDef> {
             "*torch.linalg.lu_factor(t(3,5))",
         ])
         .oracle("ref_lu_unpack(LU_data, LU_pivots)"),
-        op("inv_ex(Tensor A, *, bool check_errors=False)", LINALG, |a| {
+        op("inv_ex(Tensor A, *, bool check_errors=False)", LINALG | OUT, |a| {
             let (x, info) = inv_ex(a.tensor(0)?, a.bool(1)?)?;
             named("linalg_inv_ex", &["inverse", "info"], Ok(vec![x, info]))
         })
         .doc("The inverse, and 0 or the place of the first zero on the diagonal of the LU factor.")
         .samples(&["t(3,3)", "t(2,4,4)"])
         .oracle("(np.linalg.inv(A), np.zeros(A.shape[:-2], dtype=int))"),
-        op("solve_ex(Tensor A, Tensor B, *, bool left=True, bool check_errors=False)", LINALG, |a| {
+        op("solve_ex(Tensor A, Tensor B, *, bool left=True, bool check_errors=False)", LINALG | OUT, |a| {
             let (x, info) = solve_ex(a.tensor(0)?, a.tensor(1)?, a.bool(2)?, a.bool(3)?)?;
             named("linalg_solve_ex", &["result", "info"], Ok(vec![x, info]))
         })

@@ -380,7 +380,7 @@ pub(crate) fn ops() -> Vec<OpDef> {
             .doc("The same as outer.")
             .samples(&["t(3), t(4)"])
             .oracle("np.multiply.outer(input, vec2)"),
-        op("chain_matmul(Tensor[]... matrices)", TORCH, |a| match a.tensors(0)? {
+        op("chain_matmul(Tensor[]... matrices)", TORCH | OUT, |a| match a.tensors(0)? {
             [one] => one.clone().ret(),
             many => multi_dot(many).ret(),
         })

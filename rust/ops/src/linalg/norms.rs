@@ -5,7 +5,7 @@ use super::glue::permute;
 use crate::args::{Arg, Args, IntoRet};
 use crate::compose as f;
 use crate::reduce::vector_norm;
-use crate::registry::{LINALG, OpDef, op};
+use crate::registry::{LINALG, OUT, OpDef, op};
 use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::runtime_error;
 use rustnn_core::{Dims, Result, Tensor};
@@ -79,21 +79,22 @@ fn norm(a: &Args) -> Result<Tensor> {
 
 pub(crate) fn ops() -> Vec<OpDef> {
     vec![
-        op("vector_norm(Tensor x, Scalar ord=2, int|int[]? dim=None, bool keepdim=False, *, dtype? dtype=None)", LINALG, |a| {
+        op("vector_norm(Tensor x, Scalar ord=2, int|int[]? dim=None, bool keepdim=False, *, dtype? dtype=None)", LINALG | OUT, |a| {
             vector_norm(a.tensor(0)?, a.float(1)?, a.opt_ints(2), a.bool(3)?, a.dtype(4)).ret()
         })
         .doc("The norm of the elements as one vector, or of vectors along dim.")
         .samples(&["t(3,4)", "t(3,4), 3, 1", "t(3,4), 1, 0, True"])
         .oracle("(lambda x, p, d, k: (np.abs(x) ** p).sum(axis=d, keepdims=k) ** (1 / p))(x, ord, tuple(dim) if isinstance(dim, (list, tuple)) else dim, keepdim)"),
-        op("matrix_norm(Tensor A, Scalar|str ord='fro', int[] dim=(-2, -1), bool keepdim=False)", LINALG, |a| {
-            matrix_norm(a.tensor(0)?, a.arg(1), a.ints(2)?, a.bool(3)?).ret()
+        op("matrix_norm(Tensor input, Scalar|str ord='fro', int[] dim=(-2, -1), bool keepdim=False, *, dtype? dtype=None)", LINALG | OUT, |a| {
+            let x = a.tensor(0)?;
+            matrix_norm(&crate::basic::to_dtype(x, a.dtype(4).unwrap_or(x.dtype()))?, a.arg(1), a.ints(2)?, a.bool(3)?).ret()
         })
         .doc("The norm of matrices: 'fro', 'nuc', or of order 1, -1, 2, -2, inf, -inf.")
         .samples(&["t(3,4)", "t(2,3,4), 'nuc'", "t(3,4), 2", "t(3,4), 1", "t(3,4), inf", "t(3,4), -2"])
-        .oracle("np.linalg.norm(A, ord=ord, axis=tuple(dim), keepdims=keepdim)"),
-        op("norm(Tensor A, Scalar|str? ord=None, int|int[]? dim=None, bool keepdim=False, *, dtype? dtype=None)", LINALG, |a| norm(a).ret())
+        .oracle("np.linalg.norm(input, ord=ord, axis=tuple(dim), keepdims=keepdim)"),
+        op("norm(Tensor input, Scalar|str? ord=None, int|int[]? dim=None, bool keepdim=False, *, dtype? dtype=None)", LINALG | OUT, |a| norm(a).ret())
             .doc("A vector norm, or for two dimensions with an order a matrix norm.")
             .samples(&["t(3,4)", "t(3,4), 'fro'", "t(4), 3", "t(3,4), 2, 1"])
-            .oracle("np.linalg.norm(A.ravel() if ord is None and dim is None else A, ord=ord, axis=dim, keepdims=keepdim)"),
+            .oracle("np.linalg.norm(input.ravel() if ord is None and dim is None else input, ord=ord, axis=dim, keepdims=keepdim)"),
     ]
 }

@@ -220,50 +220,50 @@ fn old_svd(x: &Tensor, some: bool, vectors: bool) -> Result<Vec<Tensor>> {
 pub(crate) fn ops() -> Vec<OpDef> {
     const TALL: &[&str] = &["t(3,3)", "t(4,3)", "t(2,3,4)", "t(0,3)"];
     vec![
-        op("pinv(Tensor A, *, Tensor|float? atol=None, Tensor|float? rtol=None, bool hermitian=False)", LINALG | OUT, |a| {
+        op("pinv(Tensor input, *, Tensor|float? atol=None, Tensor|float? rtol=None, bool hermitian=False)", LINALG | OUT, |a| {
             pinv(a.tensor(0)?, a.arg(1), a.arg(2), a.bool(3)?).ret()
         })
         .doc("The Moore-Penrose inverse: singular values up to max(atol, rtol * the largest) count as zero.")
         .samples(TALL)
-        .oracle("np.linalg.pinv(A)"),
-        op("pinv(Tensor A, Tensor|float rcond, bool hermitian=False)", LINALG | OUT, |a| {
+        .oracle("np.linalg.pinv(input)"),
+        op("pinv(Tensor input, Tensor|float rcond, bool hermitian=False)", LINALG | OUT, |a| {
             pinv(a.tensor(0)?, &Arg::None, a.arg(1), a.bool(2)?).ret()
         })
         .doc("The Moore-Penrose inverse: singular values up to rcond times the largest count as zero.")
         .samples(&["t(4,3), 1e-8", "(lambda a: a + a.mT)(t(3,3)).detach(), 1e-8, True"])
-        .oracle("np.linalg.pinv(A, rcond)"),
+        .oracle("np.linalg.pinv(input, rcond)"),
         op("pinverse(Tensor input, float rcond=1e-15)", METHOD | TORCH, |a| {
             pinv(a.tensor(0)?, &Arg::None, a.arg(1), false).ret()
         })
         .doc("As linalg.pinv.")
         .samples(&["t(4,3)"])
         .oracle("np.linalg.pinv(input)"),
-        op("matrix_rank(Tensor A, *, Tensor|float? atol=None, Tensor|float? rtol=None, bool hermitian=False)", LINALG | OUT, |a| {
+        op("matrix_rank(Tensor input, *, Tensor|float? atol=None, Tensor|float? rtol=None, bool hermitian=False)", LINALG | OUT, |a| {
             matrix_rank(a.tensor(0)?, a.arg(1), a.arg(2), a.bool(3)?).ret()
         })
         .doc("The number of singular values above max(atol, rtol * the largest).")
         .samples(&["t(4,3)", "t(3,4) * 0 + 1", "t(2,3,3)"])
-        .oracle("np.linalg.matrix_rank(A)")
+        .oracle("np.linalg.matrix_rank(input)")
         .nondiff(),
-        op("matrix_rank(Tensor A, Tensor|float tol, bool hermitian=False)", LINALG | OUT, |a| {
+        op("matrix_rank(Tensor input, Tensor|float tol, bool hermitian=False)", LINALG | OUT, |a| {
             matrix_rank(a.tensor(0)?, a.arg(1), &Arg::Float(0.0), a.bool(2)?).ret()
         })
         .doc("The number of singular values above tol.")
         .samples(&["t(4,3), 1.0"])
-        .oracle("np.linalg.matrix_rank(A, tol)")
+        .oracle("np.linalg.matrix_rank(input, tol)")
         .nondiff(),
-        op("cond(Tensor A, Scalar|str? p=None)", LINALG | OUT, |a| cond(a.tensor(0)?, a.arg(1)).ret())
+        op("cond(Tensor input, Scalar|str? p=None)", LINALG | OUT, |a| cond(a.tensor(0)?, a.arg(1)).ret())
             .doc("The condition number in a norm (of order 2 unless given).")
             .samples(&["t(4,3)", "t(3,3), 'fro'", "t(3,3), 1", "t(2,3,3), inf", "t(3,4), -2", "t(3,3), 'nuc'"])
-            .oracle("np.linalg.cond(A, p) if p != 'nuc' else np.linalg.norm(A, 'nuc') * np.linalg.norm(np.linalg.inv(A), 'nuc')"),
-        op("lstsq(Tensor A, Tensor B, float? rcond=None, *, str? driver=None)", LINALG, |a| {
+            .oracle("np.linalg.cond(input, p) if p != 'nuc' else np.linalg.norm(input, 'nuc') * np.linalg.norm(np.linalg.inv(input), 'nuc')"),
+        op("lstsq(Tensor input, Tensor b, float? rcond=None, *, str? driver=None)", LINALG, |a| {
             named("linalg_lstsq", &["solution", "residuals", "rank", "singular_values"],
                 lstsq(a.tensor(0)?, a.tensor(1)?, a.opt_float(2), a.opt_str(3)))
         })
         .doc("X with the least |A X - B|, the shortest where there are several; squared residuals, rank and singular values as the driver gives them.")
         .samples(&["t(5,3), t(5,2), driver='gels'", "t(5,3), t(5,2)", "t(3,5), t(3,2)", "t(5,3), t(5)"])
-        .oracle("(lambda x, r, k, s: (x, np.sum(np.square(A @ x - B), axis=-2) if driver else np.empty(0), np.empty(0, dtype=int) if driver else np.array(k), np.empty(0)))(*np.linalg.lstsq(A, B, rcond=None))"),
-        op("svd(Tensor input, bool some=True, bool compute_uv=True)", METHOD | TORCH, |a| {
+        .oracle("(lambda x, r, k, s: (x, np.sum(np.square(input @ x - b), axis=-2) if driver else np.empty(0), np.empty(0, dtype=int) if driver else np.array(k), np.empty(0)))(*np.linalg.lstsq(input, b, rcond=None))"),
+        op("svd(Tensor input, bool some=True, bool compute_uv=True)", METHOD | TORCH | OUT, |a| {
             named("svd", &["U", "S", "V"], old_svd(a.tensor(0)?, a.bool(1)?, a.bool(2)?))
         })
         .doc("U, S and V with input = U diag(S) V^T; see linalg.svd.")

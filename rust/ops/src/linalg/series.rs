@@ -115,33 +115,33 @@ fn geqrf(x: &Tensor) -> Result<Vec<Tensor>> {
 pub(crate) fn ops() -> Vec<OpDef> {
     let reflections: &[&str] = &["t(4,3), t(3)", "t(3,3), t(2)", "t(2,4,3), t(2,3)"];
     vec![
-        op("matrix_exp(Tensor A)", LINALG, |a| matrix_exp(a.tensor(0)?).ret())
+        op("matrix_exp(Tensor input)", LINALG, |a| matrix_exp(a.tensor(0)?).ret())
             .doc("The exponential of square matrices.")
             .samples(&["t(3,3)", "t(2,3,3) * 3", "t(1,1)", "t(0,0)"])
-            .oracle("scipy.linalg.expm(A)"),
+            .oracle("scipy.linalg.expm(input)"),
         op("matrix_exp(Tensor input)", METHOD | TORCH, |a| matrix_exp(a.tensor(0)?).ret())
             .doc("The exponential of square matrices.")
             .samples(&["t(3,3)"])
             .oracle("scipy.linalg.expm(input)"),
-        op("householder_product(Tensor A, Tensor tau)", LINALG | OUT, |a| {
+        op("householder_product(Tensor input, Tensor tau)", LINALG | OUT, |a| {
             householder_product(a.tensor(0)?, a.tensor(1)?).ret()
         })
         .doc("The first columns of the product of Householder reflections, whose vectors stand below A's diagonal.")
         .samples(reflections)
-        .oracle("ref_householder(A, tau)[..., : A.shape[-1]]"),
-        op("orgqr(Tensor input, Tensor tau)", METHOD | TORCH | OUT, |a| {
+        .oracle("ref_householder(input, tau)[..., : input.shape[-1]]"),
+        op("orgqr(Tensor input, Tensor input2)", METHOD | TORCH | OUT, |a| {
             householder_product(a.tensor(0)?, a.tensor(1)?).ret()
         })
         .doc("linalg.householder_product under LAPACK's name.")
         .samples(reflections)
-        .oracle("ref_householder(input, tau)[..., : input.shape[-1]]"),
-        op("ormqr(Tensor input, Tensor tau, Tensor other, bool left=True, bool transpose=False)", METHOD | TORCH | OUT, |a| {
+        .oracle("ref_householder(input, input2)[..., : input.shape[-1]]"),
+        op("ormqr(Tensor input, Tensor input2, Tensor input3, bool left=True, bool transpose=False)", METHOD | TORCH | OUT, |a| {
             ormqr(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.bool(3)?, a.bool(4)?).ret()
         })
         .doc("The product of the orthogonal factor that geqrf packed (or its transpose) and other, from the left or the right.")
         .samples(&["t(4,3), t(3), t(4,2)", "t(4,3), t(3), t(4,2), True, True", "t(4,3), t(3), t(2,4), False"])
-        .oracle("(lambda q: q @ other if left else other @ q)((lambda q: q.T if transpose else q)(ref_householder(input, tau)))"),
-        op("geqrf(Tensor input)", METHOD | TORCH, |a| Ok(Ret::Named("geqrf", &["a", "tau"], geqrf(a.tensor(0)?)?)))
+        .oracle("(lambda q: q @ input3 if left else input3 @ q)((lambda q: q.T if transpose else q)(ref_householder(input, input2)))"),
+        op("geqrf(Tensor input)", METHOD | TORCH | OUT, |a| Ok(Ret::Named("geqrf", &["a", "tau"], geqrf(a.tensor(0)?)?)))
             .doc("QR as LAPACK packs it: R on and above the diagonal, Householder vectors below, and their factors.")
             .samples(&["t(4,3)", "t(3,4)", "t(2,3,3)"])
             .oracle("ref_geqrf(input)")

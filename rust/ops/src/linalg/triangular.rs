@@ -110,7 +110,7 @@ pub fn cholesky_ex(x: &Tensor, upper: bool, check: bool) -> Result<(Tensor, Tens
 
 pub(crate) fn ops() -> Vec<OpDef> {
     vec![
-        op("solve_triangular(Tensor A, Tensor B, *, bool upper, bool left=True, bool unitriangular=False)", LINALG | OUT, |a| {
+        op("solve_triangular(Tensor input, Tensor B, *, bool upper, bool left=True, bool unitriangular=False)", LINALG | OUT, |a| {
             solve_triangular(a.tensor(0)?, a.tensor(1)?, a.bool(2)?, a.bool(3)?, a.bool(4)?).ret()
         })
         .doc("X with A X = B (X A = B for left=False), A triangular: its other half is not read.")
@@ -118,8 +118,8 @@ pub(crate) fn ops() -> Vec<OpDef> {
             "pos(3,3), t(3,2), upper=True", "pos(3,3), t(3,2), upper=False", "pos(3,3), t(2,3), upper=True, left=False",
             "t(3,3), t(3,2), upper=False, unitriangular=True", "pos(2,3,3), t(3,2), upper=True", "t(0,0), t(0,2), upper=True",
         ])
-        .oracle("(lambda a: np.linalg.solve(a, B) if left else np.swapaxes(np.linalg.solve(np.swapaxes(a, -1, -2), np.swapaxes(B, -1, -2)), -1, -2))((np.triu if upper else np.tril)(A, (1 if upper else -1) if unitriangular else 0) + (np.eye(A.shape[-1]) if unitriangular else 0))"),
-        op("triangular_solve(Tensor b, Tensor A, bool upper=True, bool transpose=False, bool unitriangular=False)", METHOD | TORCH, |a| {
+        .oracle("(lambda a: np.linalg.solve(a, B) if left else np.swapaxes(np.linalg.solve(np.swapaxes(a, -1, -2), np.swapaxes(B, -1, -2)), -1, -2))((np.triu if upper else np.tril)(input, (1 if upper else -1) if unitriangular else 0) + (np.eye(input.shape[-1]) if unitriangular else 0))"),
+        op("triangular_solve(Tensor input, Tensor A, bool upper=True, bool transpose=False, bool unitriangular=False)", METHOD | TORCH | OUT, |a| {
             let (b, m) = (a.tensor(0)?, a.tensor(1)?);
             let (upper, turned) = (a.bool(2)?, a.bool(3)?);
             let x = if turned {
@@ -131,20 +131,20 @@ pub(crate) fn ops() -> Vec<OpDef> {
         })
         .doc("X with A X = b (A^T X = b for transpose), A triangular, and a copy of A; see linalg.solve_triangular.")
         .samples(&["t(3,2), pos(3,3)", "t(3,2), pos(3,3), False, True"])
-        .oracle("(lambda a: (np.linalg.solve(a.T if transpose else a, b), A))(np.triu(A) if upper else np.tril(A))"),
-        op("cholesky_solve(Tensor B, Tensor L, bool upper=False)", METHOD | TORCH | OUT, |a| {
+        .oracle("(lambda a: (np.linalg.solve(a.T if transpose else a, input), A))(np.triu(A) if upper else np.tril(A))"),
+        op("cholesky_solve(Tensor input, Tensor input2, bool upper=False)", METHOD | TORCH | OUT, |a| {
             cholesky_solve(a.tensor(0)?, a.tensor(1)?, a.bool(2)?).ret()
         })
         .doc("X with A X = B, given the Cholesky factor L of A.")
         .samples(&["t(3,2), pos(3,3)", "t(3,2), pos(3,3), True", "t(2,3,2), pos(3,3)"])
-        .oracle("np.linalg.solve((lambda u: np.swapaxes(u, -1, -2) @ u)(np.triu(L)) if upper else (lambda l: l @ np.swapaxes(l, -1, -2))(np.tril(L)), B)"),
-        op("cholesky_inverse(Tensor L, bool upper=False)", METHOD | TORCH | OUT, |a| {
+        .oracle("np.linalg.solve((lambda u: np.swapaxes(u, -1, -2) @ u)(np.triu(input2)) if upper else (lambda l: l @ np.swapaxes(l, -1, -2))(np.tril(input2)), input)"),
+        op("cholesky_inverse(Tensor input, bool upper=False)", METHOD | TORCH | OUT, |a| {
             cholesky_inverse(a.tensor(0)?, a.bool(1)?).ret()
         })
         .doc("The inverse of A, given its Cholesky factor L.")
         .samples(&["pos(3,3)", "pos(3,3), True"])
-        .oracle("np.linalg.inv((lambda u: u.T @ u)(np.triu(L)) if upper else (lambda l: l @ l.T)(np.tril(L)))"),
-        op("cholesky_ex(Tensor input, *, bool upper=False, bool check_errors=False)", LINALG, |a| {
+        .oracle("np.linalg.inv((lambda u: u.T @ u)(np.triu(input)) if upper else (lambda l: l @ l.T)(np.tril(input)))"),
+        op("cholesky_ex(Tensor input, *, bool upper=False, bool check_errors=False)", LINALG | OUT, |a| {
             let (l, info) = cholesky_ex(a.tensor(0)?, a.bool(1)?, a.bool(2)?)?;
             named("linalg_cholesky_ex", &["L", "info"], Ok(vec![l, info]))
         })

@@ -239,15 +239,15 @@ pub(crate) fn ops() -> Vec<OpDef> {
         .doc("The square root of the sum of squares over dim.")
         .samples(&["t(3,4), (0, 1)", "t(2,3,4), 1, True"])
         .oracle("np.sqrt(np.sum(input ** 2, axis=tuple(dim) if np.ndim(dim) else dim, keepdims=keepdim))"),
-        op("tensorinv(Tensor A, int ind=2)", LINALG | OUT, |a| tensorinv(a.tensor(0)?, a.int(1)?).ret())
+        op("tensorinv(Tensor input, int ind=2)", LINALG | OUT, |a| tensorinv(a.tensor(0)?, a.int(1)?).ret())
             .doc("The inverse of a tensor as a linear map from its last dimensions to its first ind.")
             .samples(&["t(4,2,2), 1", "t(2,3,6), 2"])
-            .oracle("np.linalg.tensorinv(A, ind)"),
-        op("tensorsolve(Tensor A, Tensor B, int[]? dims=None)", LINALG | OUT, |a| {
+            .oracle("np.linalg.tensorinv(input, ind)"),
+        op("tensorsolve(Tensor input, Tensor other, int[]? dims=None)", LINALG | OUT, |a| {
             tensorsolve(a.tensor(0)?, a.tensor(1)?, a.opt_ints(2)).ret()
         })
         .doc("X with tensordot(A, X, X.ndim) = B; dims of A are moved to its end first.")
         .samples(&["t(2,3,6), t(2,3)", "t(3,6,2), t(3,2), (1,)"])
-        .oracle("np.linalg.tensorsolve(A, B, None if dims is None else tuple(dims))"),
+        .oracle("np.linalg.tensorsolve(input, other, None if dims is None else tuple(dims))"),
     ]
 }

@@ -11,7 +11,7 @@ pub use layer::{layer_norm, rms_norm};
 
 use crate::args::IntoRet;
 use crate::compose as c;
-use crate::registry::{NN, OpDef, op};
+use crate::registry::{NN, OUT, OpDef, op};
 use rustnn_core::base::{dtype::Float, runtime_error};
 use rustnn_core::{DType, Element, Result, Tensor};
 use smallvec::SmallVec;
@@ -140,7 +140,7 @@ pub(crate) fn ops() -> Vec<OpDef> {
         .oracle("input / (k + alpha / size * sum(np.pad(input**2, [(0,0),(size//2,(size-1)//2)]+[(0,0)]*(input.ndim-2))[:, j:j+input.shape[1]] for j in range(size)))**beta"),
     );
     v.push(
-        op("normalize(Tensor input, float p=2.0, int dim=1, float eps=1e-12)", NN, |a| {
+        op("normalize(Tensor input, float p=2.0, int dim=1, float eps=1e-12)", NN | OUT, |a| {
             normalize(a.tensor(0)?, a.float(1)?, a.int(2)?, a.float(3)?).ret()
         })
         .doc("Divides by the p-norm along dim, at least eps.")

@@ -105,7 +105,7 @@ pub(crate) fn ops() -> Vec<OpDef> {
             .doc("The angle in the complex plane: π for negative numbers, else 0; NaN stays.")
             .samples(SAME)
             .oracle("np.where(np.isnan(input), input, np.where(input < 0, np.pi, 0.0))"),
-        op("frexp(Tensor input)", METHOD | TORCH, |a| {
+        op("frexp(Tensor input)", METHOD | TORCH | OUT, |a| {
             Ok(Ret::Named("frexp", &["mantissa", "exponent"], frexp(a.tensor(0)?)?))
         })
         .doc("Mantissas in [0.5, 1) and exponents: input = mantissa * 2 ** exponent.")

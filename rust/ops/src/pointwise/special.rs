@@ -41,7 +41,9 @@ pub fn polygamma(n: i64, x: &Tensor) -> Result<Tensor> {
         return Ok(out);
     }
     let s = save(x);
-    attach("PolygammaBackward0", out, &[x], move |c, g| Ok(grads![mul(g, &polygamma(n + 1, &s.get(c)?)?)?]))
+    attach("PolygammaBackward0", out, &[x], move |c, g| {
+        Ok(grads![mul(g, &polygamma(n.saturating_add(1), &s.get(c)?)?)?])
+    })
 }
 /// Bessel I₀.
 pub fn i0(x: &Tensor) -> Result<Tensor> {

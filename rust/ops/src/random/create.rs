@@ -93,19 +93,19 @@ pub(super) fn ops() -> Vec<OpDef> {
             leaf(t, a, 8)
         })
         .nondiff(),
-        op("randint_like(Tensor input, int high, *, dtype? dtype=None, layout? layout=None, device? device=None, bool? pin_memory=False, bool? requires_grad=False, memory_format memory_format=None)", TORCH, |a| {
+        op("randint_like(Tensor input, int high, *, Generator? generator=None, dtype? dtype=None, layout? layout=None, device? device=None, bool? pin_memory=False, bool? requires_grad=False, memory_format memory_format=None)", TORCH, |a| {
             let x = a.tensor(0)?;
-            let t = like(x, a.dtype(2).unwrap_or(x.dtype()), a.arg(7))?;
-            randint_into(&t, a, 99, 0, a.int(1)?)?;
-            leaf(t, a, 6)
+            let t = like(x, a.dtype(3).unwrap_or(x.dtype()), a.arg(8))?;
+            randint_into(&t, a, 2, 0, a.int(1)?)?;
+            leaf(t, a, 7)
         })
         .doc("randint in the input's shape and dtype.")
         .nondiff(),
-        op("randint_like(Tensor input, int low, int high, *, dtype? dtype=None, layout? layout=None, device? device=None, bool? pin_memory=False, bool? requires_grad=False, memory_format memory_format=None)", TORCH, |a| {
+        op("randint_like(Tensor input, int low, int high, *, Generator? generator=None, dtype? dtype=None, layout? layout=None, device? device=None, bool? pin_memory=False, bool? requires_grad=False, memory_format memory_format=None)", TORCH, |a| {
             let x = a.tensor(0)?;
-            let t = like(x, a.dtype(3).unwrap_or(x.dtype()), a.arg(8))?;
-            randint_into(&t, a, 99, a.int(1)?, a.int(2)?)?;
-            leaf(t, a, 7)
+            let t = like(x, a.dtype(4).unwrap_or(x.dtype()), a.arg(9))?;
+            randint_into(&t, a, 3, a.int(1)?, a.int(2)?)?;
+            leaf(t, a, 8)
         })
         .nondiff(),
         op("randperm(int n, *, Generator? generator=None, dtype? dtype=None, layout? layout=None, device? device=None, bool? pin_memory=False, bool? requires_grad=False)", TORCH | OUT, |a| {

@@ -136,13 +136,13 @@ const DIMS: &[&str] = &["t(3,4)", "t(3,4), 0", "t(2,3,4), (0, 2)", "t(2,3,4), -1
 
 pub(crate) fn ops() -> Vec<OpDef> {
     let mut v = vec![
-        op("amax(Tensor input, int[] dim=(), bool keepdim=False)", METHOD | TORCH | OUT, |a| amax(a.tensor(0)?, dims_arg(a, 1), a.bool(2)?).ret())
+        op("amax(Tensor input, int[]? dim=(), bool keepdim=False)", METHOD | TORCH | OUT, |a| amax(a.tensor(0)?, dims_arg(a, 1), a.bool(2)?).ret())
             .doc("The largest over dim (all if none); equals share the gradient.").samples(DIMS)
             .oracle("np.amax(input, axis=None if np.size(dim) == 0 else (tuple(dim) if np.ndim(dim) else dim), keepdims=keepdim)"),
-        op("amin(Tensor input, int[] dim=(), bool keepdim=False)", METHOD | TORCH | OUT, |a| amin(a.tensor(0)?, dims_arg(a, 1), a.bool(2)?).ret())
+        op("amin(Tensor input, int[]? dim=(), bool keepdim=False)", METHOD | TORCH | OUT, |a| amin(a.tensor(0)?, dims_arg(a, 1), a.bool(2)?).ret())
             .doc("The smallest over dim (all if none); equals share the gradient.").samples(DIMS)
             .oracle("np.amin(input, axis=None if np.size(dim) == 0 else (tuple(dim) if np.ndim(dim) else dim), keepdims=keepdim)"),
-        op("aminmax(Tensor input, *, int? dim=None, bool keepdim=False)", METHOD | TORCH, |a: &Args| {
+        op("aminmax(Tensor input, *, int? dim=None, bool keepdim=False)", METHOD | TORCH | OUT, |a: &Args| {
             let x = a.tensor(0)?;
             let d = a.opt_int(1).map(|d| [d]);
             let dims = d.as_ref().map(|d| &d[..]);

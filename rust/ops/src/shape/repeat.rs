@@ -205,8 +205,8 @@ pub(crate) fn ops() -> Vec<OpDef> {
             interleaved(a.tensor(0)?, a.opt_int(1)).ret()
         })
         .nondiff(),
-        op("roll(Tensor input, int[1] shifts, int[1] dims=())", METHOD | TORCH, |a| {
-            roll(a.tensor(0)?, a.ints(1)?, a.ints(2)?).ret()
+        op("roll(Tensor input, int[1] shifts, int[1]? dims=())", METHOD | TORCH, |a| {
+            roll(a.tensor(0)?, a.ints(1)?, a.opt_ints(2).unwrap_or(&[])).ret()
         })
         .doc("A copy rotated by shifts along dims, or flattened when no dims are given.")
         .samples(&["t(5), 2", "t(2,3), 1, 1", "t(2,3), (1,-2), (0,1)", "t(2,3), 2"])

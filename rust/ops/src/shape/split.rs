@@ -228,15 +228,30 @@ pub(crate) fn ops() -> Vec<OpDef> {
         })
         .doc("Views of sections along dim: a number of them as equal as can be, or cut at given places.")
         .samples(&["t(7,2), 3", "t(7), [2,5]", "t(2,3), 2, 1"]),
+        op("tensor_split(Tensor input, int sections, int dim=0)", METHOD | TORCH, |a| {
+            tensor_split(a.tensor(0)?, Some(a.int(1)?), &[], a.int(2)?).map(Ret::Tuple)
+        })
+        .samples(&["t(7,2), sections=3"]),
+        op("tensor_split(Tensor input, int[] indices, int dim=0)", METHOD | TORCH, |a| {
+            tensor_split(a.tensor(0)?, None, a.ints(1)?, a.int(2)?).map(Ret::Tuple)
+        })
+        .samples(&["t(7,2), indices=(2,5)"]),
         op("hsplit(Tensor input, int|int[] indices_or_sections)", METHOD | TORCH, |a| nsplit(a, 0))
             .doc("tensor_split along dimension 1 (0 for vectors).")
             .samples(&["t(2,4), 2"]),
+        op("hsplit(Tensor input, int sections)", METHOD | TORCH, |a| nsplit(a, 0)).samples(&["t(2,4), sections=2"]),
+        op("hsplit(Tensor input, int[] indices)", METHOD | TORCH, |a| nsplit(a, 0)).samples(&["t(2,4), indices=(1,)"]),
         op("vsplit(Tensor input, int|int[] indices_or_sections)", METHOD | TORCH, |a| nsplit(a, 1))
             .doc("tensor_split along dimension 0.")
             .samples(&["t(4,2), 2"]),
+        op("vsplit(Tensor input, int sections)", METHOD | TORCH, |a| nsplit(a, 1)).samples(&["t(4,2), sections=2"]),
+        op("vsplit(Tensor input, int[] indices)", METHOD | TORCH, |a| nsplit(a, 1)).samples(&["t(4,2), indices=(1,)"]),
         op("dsplit(Tensor input, int|int[] indices_or_sections)", METHOD | TORCH, |a| nsplit(a, 2))
             .doc("tensor_split along dimension 2.")
             .samples(&["t(2,2,4), [1,3]"]),
+        op("dsplit(Tensor input, int sections)", METHOD | TORCH, |a| nsplit(a, 2)).samples(&["t(2,2,4), sections=2"]),
+        op("dsplit(Tensor input, int[] indices)", METHOD | TORCH, |a| nsplit(a, 2))
+            .samples(&["t(2,2,4), indices=(1,)"]),
         op("unbind(Tensor input, int dim=0)", METHOD | TORCH, |a| unbind(a.tensor(0)?, a.int(1)?).map(Ret::Tuple))
             .doc("Views of the slices along dim.")
             .samples(&["t(3,2)", "t(2,3), -1"]),

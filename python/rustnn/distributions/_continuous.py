@@ -11,7 +11,7 @@ from rustnn._size import Size
 
 from . import constraints
 from .distribution import Distribution
-from .utils import broadcast_all, euler_constant, standard_normal
+from .utils import broadcast_all, standard_normal
 
 __all__ = [
     "Cauchy",
@@ -312,7 +312,7 @@ class _Half(Distribution):
         """The same with parameters expanded."""
         new = self.__new__(type(self)) if _instance is None else _instance
         new.base_dist = self.base_dist.expand(batch_shape)
-        super(_Half, new).__init__(Size(batch_shape), validate_args=False)
+        Distribution.__init__(new, Size(batch_shape), validate_args=False)
         new._validate_args = self._validate_args
         return new
 

@@ -141,11 +141,11 @@ class CatTransform(Transform):
         return all(t.bijective for t in self.transforms)
 
     @property
-    def domain(self) -> Any:  # type: ignore[override]
+    def domain(self) -> Any:
         return constraints.cat([t.domain for t in self.transforms], self.dim, self.lengths)
 
     @property
-    def codomain(self) -> Any:  # type: ignore[override]
+    def codomain(self) -> Any:
         return constraints.cat([t.codomain for t in self.transforms], self.dim, self.lengths)
 
     def with_cache(self, cache_size: int = 1) -> Any:
@@ -155,7 +155,9 @@ class CatTransform(Transform):
 
     def _pieces(self, x: Tensor) -> list[Tensor]:
         if x.size(self.dim) != sum(self.lengths):
-            raise ValueError(f"CatTransform: expected size {sum(self.lengths)} in dim {self.dim}, got {x.size(self.dim)}")
+            raise ValueError(
+                f"CatTransform: expected size {sum(self.lengths)} in dim {self.dim}, got {x.size(self.dim)}"
+            )
         return list(x.split(self.lengths, self.dim))
 
     def _call(self, x: Tensor) -> Tensor:
@@ -189,11 +191,11 @@ class StackTransform(Transform):
         return all(t.bijective for t in self.transforms)
 
     @property
-    def domain(self) -> Any:  # type: ignore[override]
+    def domain(self) -> Any:
         return constraints.stack([t.domain for t in self.transforms], self.dim)
 
     @property
-    def codomain(self) -> Any:  # type: ignore[override]
+    def codomain(self) -> Any:
         return constraints.stack([t.codomain for t in self.transforms], self.dim)
 
     def with_cache(self, cache_size: int = 1) -> Any:
@@ -224,7 +226,7 @@ class CumulativeDistributionTransform(Transform):
         self.distribution = distribution
 
     @property
-    def domain(self) -> Any:  # type: ignore[override]
+    def domain(self) -> Any:
         return self.distribution.support
 
     def with_cache(self, cache_size: int = 1) -> Any:

@@ -192,7 +192,10 @@ class Uniform(Distribution):
         self.low, self.high = broadcast_all(low, high)
         super().__init__(self.low.shape, validate_args=validate_args)
         if self._validate_args and not bool(self.low.lt(self.high).all()):
-            raise ValueError("Uniform is not defined when low>= high")
+            raise ValueError(
+                f"Expected parameter low (Tensor of shape {tuple(self.low.shape)}) of distribution {self!r} to satisfy "
+                f"the constraint LessThan(upper_bound={self.high}), but found invalid values:\n{self.low}"
+            )
 
     arg_constraints: ClassVar[Any] = {
         "low": constraints.dependent(is_discrete=False, event_dim=0),

@@ -9,7 +9,8 @@ from rustnn import _C
 from rustnn._numeric import finfo
 
 from . import constraints
-from ._maps import SigmoidTransform, Transform, _softplus
+from ._maps import SigmoidTransform, Transform
+from .utils import softplus
 
 __all__ = [
     "CatTransform",
@@ -73,7 +74,7 @@ class StickBreakingTransform(Transform):
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         n = x.shape[-1]
         x = x - (n + 1 - _C.arange(1, n + 1, dtype=x.dtype)).log()
-        return (-x - _softplus(-x) + y[..., :-1].log()).sum(-1)
+        return (-x - softplus(-x) + y[..., :-1].log()).sum(-1)
 
     def forward_shape(self, shape: Any) -> Any:
         return type(shape)((*shape[:-1], shape[-1] + 1))

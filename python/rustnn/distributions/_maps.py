@@ -11,7 +11,7 @@ from rustnn import _C
 from rustnn._numeric import finfo
 
 from . import constraints
-from .utils import sum_rightmost
+from .utils import softplus, sum_rightmost
 
 __all__ = [
     "AbsTransform",
@@ -454,11 +454,7 @@ class SigmoidTransform(Transform):
         return safe.log() - (-safe).log1p()
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        return -_softplus(-x) - _softplus(x)
-
-
-def _softplus(x: Tensor) -> Tensor:
-    return _C.logaddexp(x, _C.zeros_like(x))
+        return -softplus(-x) - softplus(x)
 
 
 class SoftplusTransform(Transform):
@@ -475,13 +471,13 @@ class SoftplusTransform(Transform):
     __hash__ = Transform.__hash__
 
     def _call(self, x: Tensor) -> Tensor:
-        return _softplus(x)
+        return softplus(x)
 
     def _inverse(self, y: Tensor) -> Tensor:
         return (-y).expm1().neg().log() + y
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        return -_softplus(-x)
+        return -softplus(-x)
 
 
 class TanhTransform(Transform):
@@ -504,7 +500,7 @@ class TanhTransform(Transform):
         return y.atanh()
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        return 2.0 * (math.log(2.0) - x - _softplus(-2.0 * x))
+        return 2.0 * (math.log(2.0) - x - softplus(-2.0 * x))
 
 
 class AbsTransform(Transform):

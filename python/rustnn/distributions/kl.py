@@ -10,12 +10,12 @@ from rustnn import _C
 
 from ._compound import Independent, TransformedDistribution
 from ._continuous import Cauchy, Exponential, HalfCauchy, HalfNormal, Laplace, Normal, Uniform
-from ._discrete import Bernoulli, Binomial, Categorical, Geometric, OneHotCategorical, Poisson, _softplus
+from ._discrete import Bernoulli, Binomial, Categorical, Geometric, OneHotCategorical, Poisson
 from ._gamma import Beta, Dirichlet, Gamma
 from ._transformed import Gumbel, Pareto
 from .distribution import Distribution
 from .multivariate_normal import MultivariateNormal, _solve_lower
-from .utils import euler_constant, sum_rightmost
+from .utils import euler_constant, softplus, sum_rightmost
 
 __all__ = ["kl_divergence", "register_kl"]
 
@@ -79,10 +79,10 @@ def _normal(p: Any, q: Any) -> Tensor:
 
 @register_kl(Bernoulli, Bernoulli)
 def _bernoulli(p: Any, q: Any) -> Tensor:
-    first = p.probs * (_softplus(-q.logits) - _softplus(-p.logits))
+    first = p.probs * (softplus(-q.logits) - softplus(-p.logits))
     first = _where_zero(q.probs == 0, math.inf, first)
     first = _where_zero(p.probs == 0, 0.0, first)
-    second = (1 - p.probs) * (_softplus(q.logits) - _softplus(p.logits))
+    second = (1 - p.probs) * (softplus(q.logits) - softplus(p.logits))
     second = _where_zero(q.probs == 1, math.inf, second)
     second = _where_zero(p.probs == 1, 0.0, second)
     return first + second

@@ -58,6 +58,7 @@ _LAZY_MODULES = {
     for name in (
         "__config__",
         "__future__",
+        "_dynamo",
         "accelerator",
         "amp",
         "autograd",

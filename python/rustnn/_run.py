@@ -76,6 +76,7 @@ _PLACEHOLDERS = (
     "torchvision.models.video",
     "torchvision.models.vision_transformer",
     "torchvision.ops",
+    "torchvision.transforms.v2",
     "torchvision.tv_tensors",
     "torchvision.utils",
 )

@@ -34,6 +34,7 @@ SCRIPTS = {
     "torchmetrics_all": ("torchmetrics",),
     "training_tools": ("accelerate", "torchinfo", "lion_pytorch", "huggingface_hub", "safetensors"),
     "transformers_models": ("transformers",),
+    "transformers_more": ("transformers", "accelerate"),
     "vision_models": ("vit_pytorch", "x_transformers", "segmentation_models_pytorch"),
 }
 FOLDERS = [p for p in os.environ.get("RUSTNN_PACKAGES", "").split(os.pathsep) if p]

@@ -26,8 +26,9 @@ MODELS = {
     "gemma": lambda: (tf.GemmaForCausalLM(tf.GemmaConfig(num_key_value_heads=1, head_dim=8, **VOCAB, **SMALL)), CAUSAL),
     "phi": lambda: (tf.PhiForCausalLM(tf.PhiConfig(**VOCAB, **SMALL)), CAUSAL),
     "gpt_neox": lambda: (tf.GPTNeoXForCausalLM(tf.GPTNeoXConfig(**VOCAB, **SMALL)), CAUSAL),
-    "opt": lambda: (tf.OPTForCausalLM(tf.OPTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, ffn_dim=64,
-                                                   word_embed_proj_dim=32, **VOCAB)), CAUSAL),
+    "opt": lambda: (tf.OPTForCausalLM(tf.OPTConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, ffn_dim=64,
+        word_embed_proj_dim=32, **VOCAB)), CAUSAL),
     "bloom": lambda: (tf.BloomForCausalLM(tf.BloomConfig(vocab_size=99, hidden_size=32, n_layer=2, n_head=4)), CAUSAL),
     "mixtral": lambda: (tf.MixtralForCausalLM(tf.MixtralConfig(num_key_value_heads=2, num_local_experts=4, **VOCAB,
                                                                **SMALL)), CAUSAL),

@@ -341,3 +341,12 @@ with sdpa_kernel(SDPBackend.MATH): pass
     assert done.returncode == 0, done.stderr
     for name in ("Wishart", "l1_unstructured", "MobileNetV2", "Tracer", "init_rpc"):
         assert name in done.stdout
+
+
+def test_numbers_of_traced_programs() -> None:
+    assert torch.sym_int(3.7) == 3 and torch.sym_max(2, 3.0) == 3.0 and torch.sym_min(1, 2) == 1
+    assert isinstance(torch.sym_max(3, 2.0), float) and torch.sym_not(0) and torch.sym_ite(True, 1, 2) == 1
+    assert torch.sym_sum([1, 2, 3]) == 6 and torch._shape_as_tensor(torch.ones(2, 3)).tolist() == [2, 3]
+    assert torch.get_device_module("cuda") is torch.cuda and torch.get_device_module("cpu").device_count() == 1
+    with pytest.raises(RuntimeError, match="ipu"):
+        torch.get_device_module("ipu")

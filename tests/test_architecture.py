@@ -53,6 +53,8 @@ FORBIDDEN: list[tuple[str, tuple[str, ...]]] = [
 JOINTS = {"rustnn", "rustnn.__main__", "rustnn.utils", "rustnn._run", "rustnn._cli"}
 # (module, imported prefix): steps across the layers that stay, with the reason beside them.
 ALLOWED_STEPS: set[tuple[str, str]] = {
+    ("rustnn.func", "rustnn.nn"),  # functional_call takes a Module
+    ("rustnn.overrides", "rustnn.nn"),  # resolve_name knows torch.nn.functional
     ("rustnn.optim.swa_utils", "rustnn.nn"),  # PyTorch's AveragedModel is a Module
 }
 

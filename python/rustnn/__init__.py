@@ -53,6 +53,7 @@ __version__: str = _C.__version__
 
 inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
 newaxis = None
+legacy_contiguous_format = _C.contiguous_format
 
 # Loaded at first use; the second name is the module it stands in.
 _LAZY_MODULES = {
@@ -60,11 +61,13 @@ _LAZY_MODULES = {
     for name in (
         "__config__",
         "__future__",
+        "_dynamo",
         "accelerator",
         "amp",
         "autograd",
         "backends",
         "compiler",
+        "cpu",
         "cuda",
         "distributed",
         "distributions",
@@ -108,7 +111,22 @@ _LAZY_NAMES = {
     "UntypedStorage": "rustnn._storage",
     "ScriptFunction": "rustnn.jit",
     "ScriptModule": "rustnn.jit",
+    "Event": "rustnn.cuda",
+    "OutOfMemoryError": "rustnn.cuda",
+    "Stream": "rustnn.cuda",
     "asarray": "rustnn._convert",
+    "_sample_dirichlet": "rustnn._C",
+    "_standard_gamma": "rustnn._C",
+    "_shape_as_tensor": "rustnn._symbolic",
+    "get_device_module": "rustnn._symbolic",
+    "sym_float": "rustnn._symbolic",
+    "sym_int": "rustnn._symbolic",
+    "sym_ite": "rustnn._symbolic",
+    "sym_max": "rustnn._symbolic",
+    "sym_min": "rustnn._symbolic",
+    "sym_not": "rustnn._symbolic",
+    "sym_sqrt": "rustnn._symbolic",
+    "sym_sum": "rustnn._symbolic",
     "ops": "rustnn._op_names",
     "pca_lowrank": "rustnn._lowrank",
     "svd_lowrank": "rustnn._lowrank",

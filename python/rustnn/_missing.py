@@ -19,7 +19,6 @@ _INSTEAD = {
     "distributed": "train in one process: all cores are used already; gradients of several processes can be "
     "averaged with mpi4py on tensor.numpy()",
     "export": "programs run eagerly; there is no graph of Python code to export",
-    "_dynamo": "programs run eagerly and are not compiled: call the function itself",
     "sparse": "tensors are dense",
 }
 

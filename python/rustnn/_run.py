@@ -26,6 +26,7 @@ _VERSIONS = {"torch": TORCH_VERSION, "torchvision": TORCHVISION_VERSION}
 _PLACEHOLDERS = (
     "torch._dynamo",
     "torch._functorch",
+    "torch._higher_order_ops",
     "torch._inductor",
     "torch._prims_common",
     "torch._subclasses",
@@ -75,6 +76,7 @@ _PLACEHOLDERS = (
     "torchvision.models.video",
     "torchvision.models.vision_transformer",
     "torchvision.ops",
+    "torchvision.transforms.v2",
     "torchvision.tv_tensors",
     "torchvision.utils",
 )
@@ -89,7 +91,7 @@ class _MissingMeta(type):
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        value = _missing_class(f"{cls.__qualname__}.{name}")
+        value = missing_class(f"{cls.__qualname__}.{name}")
         setattr(cls, name, value)
         return value
 
@@ -112,7 +114,8 @@ def _why(what: str) -> str:
     )
 
 
-def _missing_class(full_name: str) -> type:
+def missing_class(full_name: str) -> type:
+    """A class by PyTorch's name, which can be named and derived from, and fails by name when it is called."""
     short = full_name.rsplit(".", 1)[-1]
     return _MissingMeta(short, (), {"__qualname__": full_name, "__module__": "torch", "_missing": True})
 
@@ -127,7 +130,7 @@ class _Placeholder(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        value = _missing_class(f"{self.__name__}.{name}")
+        value = missing_class(f"{self.__name__}.{name}")
         setattr(self, name, value)
         return value
 
@@ -160,7 +163,7 @@ class _Facade(ModuleType):
             if full in sys.modules:
                 return sys.modules[full]
             if name in _ABSENT_CLASSES and self.__name__ == "torch":
-                self.__dict__[name] = _missing_class(full)
+                self.__dict__[name] = missing_class(full)
                 return self.__dict__[name]
             if full in _PLACEHOLDERS:
                 return importlib.import_module(full)

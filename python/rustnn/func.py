@@ -73,12 +73,13 @@ def grad_and_value(
             result = func(*values, **kwargs)
             output, aux = result if has_aux else (result, None)
             if not isinstance(output, _C.Tensor) or output.dim() != 0:
-                found = list(output.shape) if isinstance(output, _C.Tensor) else type(output).__name__
+                what = list(output.shape) if isinstance(output, _C.Tensor) else type(output).__name__
                 raise RuntimeError(
-                    f"grad_and_value(f)(*args): Expected f(*args) to return a scalar tensor, got {found}"
+                    f"grad_and_value(f)(*args): Expected f(*args) to return a scalar tensor, got {what}"
                 )
             leaves, spec = _pytree.tree_flatten(tuple(values[n] for n in numbers))
             tensors = [x for x in leaves if isinstance(x, _C.Tensor)]
+            found: Any
             if output.requires_grad:
                 found = _grad(output, tensors, create_graph=True, allow_unused=True)
             else:

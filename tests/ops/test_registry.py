@@ -75,7 +75,8 @@ UNSAMPLED = {
     "_sgd_step", "_adam_step", "_rmsprop_step", "_adagrad_step", "_total_norm", "_clip_grad_norm",
     "rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm", "normal", "normal_", "uniform_",
     "random_", "bernoulli", "bernoulli_", "exponential_", "geometric_", "cauchy_", "log_normal_", "multinomial",
-    "poisson", "binomial", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "new_full",
+    "poisson", "binomial", "_standard_gamma", "_sample_dirichlet",
+    "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "new_full",
     "new_ones", "new_zeros",
 }  # fmt: skip
 

@@ -37,9 +37,18 @@ def differences(expected: Any, actual: Any, where: str = "", scale: float = 0.0)
 
 
 def read(text: str) -> dict[str, Any]:
-    """The values by name, of the lines that are JSON."""
-    lines = [json.loads(line) for line in text.splitlines() if line.startswith('{"name"')]
-    return {line["name"]: line["value"] for line in lines}
+    """The values by name, of the lines that are JSON; a name that comes again gets a number."""
+    found: dict[str, Any] = {}
+    for line in text.splitlines():
+        if not line.startswith('{"name"'):
+            continue
+        entry = json.loads(line)
+        name, times = entry["name"], 1
+        while name in found:
+            times += 1
+            name = f"{entry['name']}#{times}"
+        found[name] = entry["value"]
+    return found
 
 
 def compare(expected: dict[str, Any], actual: dict[str, Any]) -> list[str]:

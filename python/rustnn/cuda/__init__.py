@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from types import TracebackType
 from typing import Any
 
-from rustnn import _C
 from rustnn.cuda import amp as amp
 
 __all__ = ["device_count", "is_available", "manual_seed", "manual_seed_all", "synchronize"]
@@ -226,7 +226,9 @@ def reset_max_memory_allocated(device: Any = None) -> None:
 reset_max_memory_cached = reset_accumulated_memory_stats = reset_max_memory_allocated
 
 
-OutOfMemoryError: Any = getattr(_C, "OutOfMemoryError", RuntimeError)
+class OutOfMemoryError(RuntimeError):
+    """Of a device's memory; never raised here (what the machine cannot back is a `MemoryError`)."""
+
 
 
 def __getattr__(name: str) -> Any:
@@ -234,6 +236,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     from rustnn import _legacy, _missing
 
+    if name in ("nvtx", "random"):
+        return importlib.import_module(f"rustnn.cuda.{name}")
     if name in _legacy.TYPES:
         globals().update(_legacy.absent_types())
         return globals()[name]

@@ -128,7 +128,7 @@ class TransformedDistribution(Distribution):
             tuple(whole.inverse_shape(out))[: len(whole.inverse_shape(out)) - dim]
         )
         more = whole.domain.event_dim - dim
-        self.base_dist = Independent(base_distribution, more) if more > 0 else base_distribution
+        self.base_dist: Any = Independent(base_distribution, more) if more > 0 else base_distribution
         change = whole.codomain.event_dim - whole.domain.event_dim
         event_dim = max(whole.codomain.event_dim, dim + change)
         cut = len(out) - event_dim

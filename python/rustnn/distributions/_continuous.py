@@ -11,7 +11,7 @@ from rustnn._size import Size
 
 from . import constraints
 from .distribution import Distribution
-from .utils import broadcast_all, euler_constant, standard_normal
+from .utils import broadcast_all, standard_normal
 
 __all__ = [
     "Cauchy",
@@ -192,7 +192,10 @@ class Uniform(Distribution):
         self.low, self.high = broadcast_all(low, high)
         super().__init__(self.low.shape, validate_args=validate_args)
         if self._validate_args and not bool(self.low.lt(self.high).all()):
-            raise ValueError("Uniform is not defined when low>= high")
+            raise ValueError(
+                f"Expected parameter low (Tensor of shape {tuple(self.low.shape)}) of distribution {self!r} to satisfy "
+                f"the constraint LessThan(upper_bound={self.high}), but found invalid values:\n{self.low}"
+            )
 
     arg_constraints: ClassVar[Any] = {
         "low": constraints.dependent(is_discrete=False, event_dim=0),
@@ -312,7 +315,7 @@ class _Half(Distribution):
         """The same with parameters expanded."""
         new = self.__new__(type(self)) if _instance is None else _instance
         new.base_dist = self.base_dist.expand(batch_shape)
-        super(_Half, new).__init__(Size(batch_shape), validate_args=False)
+        Distribution.__init__(new, Size(batch_shape), validate_args=False)
         new._validate_args = self._validate_args
         return new
 

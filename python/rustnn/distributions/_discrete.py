@@ -13,7 +13,7 @@ from . import constraints
 from ._continuous import ExponentialFamily
 from ._gamma import Gamma
 from .distribution import Distribution
-from .utils import broadcast_all, lazy_property, logits_to_probs, probs_to_logits
+from .utils import broadcast_all, cross_entropy, lazy_property, logits_to_probs, probs_to_logits, softplus
 
 __all__ = [
     "Bernoulli",
@@ -79,17 +79,7 @@ class _Odds(Distribution):
 
     def _log1m_and_log(self) -> tuple[Tensor, Tensor]:
         """log(1 - p) and log p, from the log-odds."""
-        return -_softplus(self.logits), -_softplus(-self.logits)
-
-
-def _softplus(x: Tensor) -> Tensor:
-    """log(1 + exp(x)), with the gradient 1/2 at 0."""
-    return _C.logaddexp(x, _C.zeros_like(x))
-
-
-def _cross_entropy(logits: Tensor, value: Tensor) -> Tensor:
-    """-(value · log p + (1 - value) · log(1 - p))."""
-    return _softplus(logits) - logits * value
+        return -softplus(self.logits), -softplus(-self.logits)
 
 
 class Bernoulli(_Odds, ExponentialFamily):
@@ -120,10 +110,10 @@ class Bernoulli(_Odds, ExponentialFamily):
         if self._validate_args:
             self._validate_sample(value)
         logits, value = broadcast_all(self.logits, value)
-        return -_cross_entropy(logits, value)
+        return -cross_entropy(logits, value)
 
     def entropy(self) -> Tensor:
-        return _cross_entropy(self.logits, self.probs)
+        return cross_entropy(self.logits, self.probs)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         return _enumerated(_C.arange(2, dtype=self._param.dtype), self._batch_shape, expand)
@@ -181,7 +171,7 @@ class Geometric(_Odds):
         return value * (-probs).log1p() + self.probs.log()
 
     def entropy(self) -> Tensor:
-        return _cross_entropy(self.logits, self.probs) / self.probs
+        return cross_entropy(self.logits, self.probs) / self.probs
 
 
 class Categorical(Distribution):
@@ -463,7 +453,7 @@ class Binomial(_Counted):
             self._validate_sample(value)
         n = self.total_count
         ways = (n + 1).lgamma() - (value + 1).lgamma() - (n - value + 1).lgamma()
-        return ways + value * self.logits - n * _softplus(self.logits)
+        return ways + value * self.logits - n * softplus(self.logits)
 
     def entropy(self) -> Tensor:
         count = int(self.total_count.max())
@@ -519,7 +509,7 @@ class NegativeBinomial(_Counted):
         if self._validate_args:
             self._validate_sample(value)
         n = self.total_count
-        plain = n * -_softplus(self.logits) + value * -_softplus(-self.logits)
+        plain = n * -softplus(self.logits) + value * -softplus(-self.logits)
         norm = -(n + value).lgamma() + (1.0 + value).lgamma() + n.lgamma()
         return plain - _C.where(n + value == 0.0, 0.0, norm)
 

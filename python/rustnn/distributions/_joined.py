@@ -9,7 +9,8 @@ from rustnn import _C
 from rustnn._numeric import finfo
 
 from . import constraints
-from ._maps import SigmoidTransform, Transform, _softplus
+from ._maps import SigmoidTransform, Transform
+from .utils import softplus
 
 __all__ = [
     "CatTransform",
@@ -73,7 +74,7 @@ class StickBreakingTransform(Transform):
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         n = x.shape[-1]
         x = x - (n + 1 - _C.arange(1, n + 1, dtype=x.dtype)).log()
-        return (-x - _softplus(-x) + y[..., :-1].log()).sum(-1)
+        return (-x - softplus(-x) + y[..., :-1].log()).sum(-1)
 
     def forward_shape(self, shape: Any) -> Any:
         return type(shape)((*shape[:-1], shape[-1] + 1))
@@ -141,11 +142,11 @@ class CatTransform(Transform):
         return all(t.bijective for t in self.transforms)
 
     @property
-    def domain(self) -> Any:  # type: ignore[override]
+    def domain(self) -> Any:
         return constraints.cat([t.domain for t in self.transforms], self.dim, self.lengths)
 
     @property
-    def codomain(self) -> Any:  # type: ignore[override]
+    def codomain(self) -> Any:
         return constraints.cat([t.codomain for t in self.transforms], self.dim, self.lengths)
 
     def with_cache(self, cache_size: int = 1) -> Any:
@@ -155,7 +156,9 @@ class CatTransform(Transform):
 
     def _pieces(self, x: Tensor) -> list[Tensor]:
         if x.size(self.dim) != sum(self.lengths):
-            raise ValueError(f"CatTransform: expected size {sum(self.lengths)} in dim {self.dim}, got {x.size(self.dim)}")
+            raise ValueError(
+                f"CatTransform: expected size {sum(self.lengths)} in dim {self.dim}, got {x.size(self.dim)}"
+            )
         return list(x.split(self.lengths, self.dim))
 
     def _call(self, x: Tensor) -> Tensor:
@@ -189,11 +192,11 @@ class StackTransform(Transform):
         return all(t.bijective for t in self.transforms)
 
     @property
-    def domain(self) -> Any:  # type: ignore[override]
+    def domain(self) -> Any:
         return constraints.stack([t.domain for t in self.transforms], self.dim)
 
     @property
-    def codomain(self) -> Any:  # type: ignore[override]
+    def codomain(self) -> Any:
         return constraints.stack([t.codomain for t in self.transforms], self.dim)
 
     def with_cache(self, cache_size: int = 1) -> Any:
@@ -224,7 +227,7 @@ class CumulativeDistributionTransform(Transform):
         self.distribution = distribution
 
     @property
-    def domain(self) -> Any:  # type: ignore[override]
+    def domain(self) -> Any:
         return self.distribution.support
 
     def with_cache(self, cache_size: int = 1) -> Any:

@@ -188,7 +188,8 @@ class Distribution:
         for name in names:
             if name in self.__dict__:
                 setattr(new, name, self.__dict__[name].expand(shape))
-        super(cls, new).__init__(shape, validate_args=False)
+        base: Any = super(cls, new)
+        base.__init__(shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
 

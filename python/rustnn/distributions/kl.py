@@ -10,12 +10,12 @@ from rustnn import _C
 
 from ._compound import Independent, TransformedDistribution
 from ._continuous import Cauchy, Exponential, HalfCauchy, HalfNormal, Laplace, Normal, Uniform
-from ._discrete import Bernoulli, Binomial, Categorical, Geometric, OneHotCategorical, Poisson, _softplus
+from ._discrete import Bernoulli, Binomial, Categorical, Geometric, OneHotCategorical, Poisson
 from ._gamma import Beta, Dirichlet, Gamma
 from ._transformed import Gumbel, Pareto
 from .distribution import Distribution
 from .multivariate_normal import MultivariateNormal, _solve_lower
-from .utils import euler_constant, sum_rightmost
+from .utils import euler_constant, softplus, sum_rightmost
 
 __all__ = ["kl_divergence", "register_kl"]
 
@@ -79,10 +79,10 @@ def _normal(p: Any, q: Any) -> Tensor:
 
 @register_kl(Bernoulli, Bernoulli)
 def _bernoulli(p: Any, q: Any) -> Tensor:
-    first = p.probs * (_softplus(-q.logits) - _softplus(-p.logits))
+    first = p.probs * (softplus(-q.logits) - softplus(-p.logits))
     first = _where_zero(q.probs == 0, math.inf, first)
     first = _where_zero(p.probs == 0, 0.0, first)
-    second = (1 - p.probs) * (_softplus(q.logits) - _softplus(p.logits))
+    second = (1 - p.probs) * (softplus(q.logits) - softplus(p.logits))
     second = _where_zero(q.probs == 1, math.inf, second)
     second = _where_zero(p.probs == 1, 0.0, second)
     return first + second
@@ -235,7 +235,9 @@ def _gamma_exponential(p: Any, q: Any) -> Tensor:
 @register_kl(MultivariateNormal, MultivariateNormal)
 def _multivariate(p: Any, q: Any) -> Tensor:
     if p.event_shape != q.event_shape:
-        raise ValueError("KL-divergence between two Multivariate Normals with different event shapes cannot be computed")
+        raise ValueError(
+            "KL-divergence between two Multivariate Normals with different event shapes cannot be computed"
+        )
     n = p.event_shape[0]
     lp, lq = p._unbroadcasted_scale_tril, q._unbroadcasted_scale_tril
     half = lq.diagonal(dim1=-2, dim2=-1).log().sum(-1) - lp.diagonal(dim1=-2, dim2=-1).log().sum(-1)

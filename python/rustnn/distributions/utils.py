@@ -52,6 +52,16 @@ def sum_rightmost(value: Tensor, dim: int) -> Tensor:
     return value.reshape(tuple(value.shape[: value.dim() - dim]) + (-1,)).sum(-1)
 
 
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + exp(x)), with the gradient 1/2 at 0."""
+    return _C.logaddexp(x, _C.zeros_like(x))
+
+
+def cross_entropy(logits: Tensor, value: Tensor) -> Tensor:
+    """-(value · log p + (1 - value) · log(1 - p)) of log-odds."""
+    return softplus(logits) - logits * value
+
+
 def logits_to_probs(logits: Tensor, is_binary: bool = False) -> Tensor:
     """Probabilities of log-odds (binary), or of log-probabilities up to a constant (along the last dimension)."""
     return logits.sigmoid() if is_binary else logits.softmax(-1)

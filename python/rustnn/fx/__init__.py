@@ -29,7 +29,8 @@ class _Absent:
     """A class that can be derived from and asked for, but not made."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        _refuse(type(self).__name__)
+        own = next(c for c in type(self).__mro__ if c.__module__ == __name__)
+        _refuse(own.__name__)
 
 
 class Graph(_Absent):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from . import functional, init, parallel, utils
@@ -40,3 +41,9 @@ def factory_kwargs(kwargs: dict[str, Any] | None) -> dict[str, Any]:
                 raise TypeError(f"{key} specified twice, in **kwargs and in factory_kwargs")
             inner[key] = kwargs[key]
     return inner
+
+
+def __getattr__(name: str) -> Any:
+    if name == "attention":
+        return importlib.import_module(f"{__name__}.attention")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,6 +14,7 @@ Example::
 from __future__ import annotations
 
 import json
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from types import UnionType
 from typing import Any
@@ -104,14 +105,16 @@ __all__ = [
 PyTree = Any
 Context = Any
 DumpableContext = Any
-FlattenFunc = FlattenFn = Callable[[Any], tuple[list[Any], Any]]
-UnflattenFunc = UnflattenFn = Callable[[Iterable[Any], Any], Any]
+FlattenFn = Callable[[Any], tuple[list[Any], Any]]
+FlattenFunc = FlattenFn
+UnflattenFn = Callable[[Iterable[Any], Any], Any]
+UnflattenFunc = UnflattenFn
 FlattenWithKeysFunc = Callable[[Any], tuple[list[tuple[Any, Any]], Any]]
 ToDumpableContextFn = FromDumpableContextFn = Callable[[Any], Any]
 IsLeaf = Callable[[Any], bool] | None
-_MAPPINGS = (dict, _nodes.OrderedDict, _nodes.defaultdict)
+_MAPPINGS = (dict, OrderedDict, defaultdict)
 BUILTIN_TYPES: frozenset[type[Any]] = frozenset(
-    (tuple, list, dict, _nodes.OrderedDict, _nodes.defaultdict, _nodes.deque, _nodes.NAMEDTUPLE)
+    (tuple, list, dict, OrderedDict, defaultdict, deque, _nodes.NAMEDTUPLE)
 )
 
 
@@ -125,9 +128,9 @@ class TreeSpec:
 
     def __init__(self, type: Any, context: Any, children_specs: Iterable[TreeSpec]) -> None:
         self.type, self.context, self._children = type, context, list(children_specs)
-        self.num_children = len(self._children)
-        self.num_nodes = 1 + sum(c.num_nodes for c in self._children)
-        self.num_leaves = 1 if type is None else sum(c.num_leaves for c in self._children)
+        self.num_children: int = len(self._children)
+        self.num_nodes: int = 1 + sum(c.num_nodes for c in self._children)
+        self.num_leaves: int = 1 if type is None else sum(c.num_leaves for c in self._children)
 
     @property
     def children_specs(self) -> list[TreeSpec]:
@@ -208,11 +211,11 @@ class TreeSpec:
             return
         kind = _nodes.node_of(tree)
         both = self.type in _MAPPINGS and kind in _MAPPINGS
-        if kind is not self.type and not both:
+        if kind is None or (kind is not self.type and not both):
             raise ValueError(f"Node type mismatch; expected {self.type!r}, but got {type(tree)!r}.")
         parts, context = SUPPORTED_NODES[kind].flatten_fn(tree)
         if both:
-            keys = self.context[1] if self.type is _nodes.defaultdict else self.context
+            keys = self.context[1] if self.type is defaultdict else self.context
             missing, extra = set(keys) - set(tree), set(tree) - set(keys)
             if missing or extra:
                 message = "Node keys mismatch"
@@ -222,7 +225,7 @@ class TreeSpec:
             parts = [tree[key] for key in keys]
         elif len(parts) != self.num_children:
             raise ValueError(f"Node arity mismatch; expected {self.num_children}, but got {len(parts)}.")
-        elif self.type is not _nodes.deque and context != self.context:
+        elif self.type is not deque and context != self.context:
             raise ValueError(f"Node context mismatch for {self.type!r}: {self.context!r} and {context!r}.")
         for child, part in zip(self._children, parts, strict=True):
             child._collect(part, found)
@@ -524,8 +527,9 @@ _is_namedtuple_instance = is_namedtuple_instance
 
 def __getattr__(name: str) -> Any:
     # `_dict_flatten`, `_list_unflatten`, `_ordereddict_flatten_with_keys`, ...: the steps of the registered types.
-    kinds = {"odict": _nodes.OrderedDict, "ordereddict": _nodes.OrderedDict, "namedtuple": _nodes.NAMEDTUPLE}
-    kinds |= {"dict": dict, "list": list, "tuple": tuple, "deque": _nodes.deque, "defaultdict": _nodes.defaultdict}
+    kinds: dict[str, type[Any]] = {"odict": OrderedDict, "ordereddict": OrderedDict, "namedtuple": _nodes.NAMEDTUPLE}
+    plain: tuple[type[Any], ...] = (dict, list, tuple, deque, defaultdict)
+    kinds |= {k.__name__: k for k in plain}
     kind, _, step = name.removeprefix("_").partition("_")
     steps = {"flatten": "flatten_fn", "unflatten": "unflatten_fn", "flatten_with_keys": "flatten_with_keys_fn"}
     if name.startswith("_") and kind in kinds and step in steps:

@@ -209,7 +209,7 @@ def register_dataclass(
 
 def register_constant(cls: type[Any]) -> None:
     """Makes objects of a type parts of the structure instead of leaves; they have to compare by value."""
-    if cls.__eq__ is object.__eq__:
+    if vars(object)["__eq__"] is getattr(cls, "__eq__", None):
         raise TypeError(
             f"register_constant(cls) expects `cls` to have a non-default `__eq__` implementation: {cls}"
         )
@@ -233,7 +233,7 @@ def is_namedtuple_class(cls: Any) -> bool:
         isinstance(cls, type)
         and issubclass(cls, tuple)
         and isinstance(getattr(cls, "_fields", None), tuple)
-        and all(isinstance(f, str) for f in cls._fields)
+        and all(isinstance(f, str) for f in getattr(cls, "_fields", ()))
         and callable(getattr(cls, "_make", None))
         and not is_structseq_class(cls)
     )

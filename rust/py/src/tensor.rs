@@ -52,7 +52,7 @@ impl PyTensor {
             return;
         }
         // SAFETY: the GIL is held, the objects are two, and no reference into `inner` outlives a call.
-        unsafe { std::mem::swap(&mut *a.get().inner.get(), &mut *b.get().inner.get()) };
+        unsafe { std::ptr::swap(a.get().inner.get(), b.get().inner.get()) };
         a.get().get().set_host(a.as_ptr().cast());
         b.get().get().set_host(b.as_ptr().cast());
     }

@@ -5,7 +5,6 @@ import torch.distributions as D
 from report import show
 from torch.distributions import constraints, transforms
 
-
 PARAMETERS = []
 
 

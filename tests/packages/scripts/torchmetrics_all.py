@@ -1,5 +1,8 @@
 """torchmetrics: classification, regression, image, text-free aggregation, collections; as functions and as modules."""
 
+import copy
+import pickle
+
 import torch
 import torchmetrics
 import torchmetrics.functional as TF
@@ -101,8 +104,6 @@ show("snr", torchmetrics.audio.SignalNoiseRatio()(a, b))
 show("si-sdr", torchmetrics.audio.ScaleInvariantSignalDistortionRatio()(a, b))
 metric = classification.MulticlassAccuracy(num_classes=5)
 metric.update(probs, target)
-import copy, pickle
-
 show("copied", copy.deepcopy(metric).compute())
 show("pickled", pickle.loads(pickle.dumps(metric)).compute())
 metric.reset()

@@ -35,14 +35,16 @@ if "x" in which:
                         ("alibi", {"alibi_pos_bias": True}), ("flash", {"attn_flash": True, "attn_kv_heads": 2}),
                         ("qk", {"attn_qk_norm": True, "ff_swish": True, "sandwich_norm": True})]:
         torch.manual_seed(0)
-        model = TransformerWrapper(num_tokens=50, max_seq_len=32, attn_layers=Decoder(dim=32, depth=2, heads=4, **extra))
+        layers = Decoder(dim=32, depth=2, heads=4, **extra)
+        model = TransformerWrapper(num_tokens=50, max_seq_len=32, attn_layers=layers)
         show(f"x.{name}", model.eval()(ids))
         wrapped = AutoregressiveWrapper(model)
         wrapped.train()
         train(f"x.{name}", wrapped, lambda: wrapped(ids))
         show(f"x.{name}.greedy", wrapped.eval().generate(ids[:, :3], 6, temperature=0.0).tolist())
     torch.manual_seed(0)
-    model = ContinuousTransformerWrapper(dim_in=6, dim_out=4, max_seq_len=16, attn_layers=Encoder(dim=32, depth=1, heads=2))
+    layers = Encoder(dim=32, depth=1, heads=2)
+    model = ContinuousTransformerWrapper(dim_in=6, dim_out=4, max_seq_len=16, attn_layers=layers)
     show("x.continuous", model(torch.randn(2, 10, 6)))
 if "smp" in which:
     import segmentation_models_pytorch as smp
@@ -50,7 +52,8 @@ if "smp" in which:
     x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     y = torch.randint(0, 2, (2, 1, 64, 64), generator=torch.Generator().manual_seed(1)).float()
     for name, encoder in [("Unet", "resnet18"), ("FPN", "resnet18"), ("DeepLabV3Plus", "resnet18"),
-                          ("Linknet", "timm-mobilenetv3_small_100"), ("PSPNet", "resnet18"), ("UnetPlusPlus", "vgg11_bn")]:
+                          ("Linknet", "timm-mobilenetv3_small_100"), ("PSPNet", "resnet18"),
+                          ("UnetPlusPlus", "vgg11_bn")]:
         torch.manual_seed(0)
         model = getattr(smp, name)(encoder, encoder_weights=None, classes=1)
         model.eval()

@@ -33,5 +33,5 @@ class WeightsEnum(enum.Enum):
 def weights_enum(name: str) -> type[WeightsEnum]:
     """`ResNet18_Weights` and so on, with the names that most of torchvision's have."""
     members = {"IMAGENET1K_V1": "IMAGENET1K_V1", "IMAGENET1K_V2": "IMAGENET1K_V2", "DEFAULT": "DEFAULT"}
-    made: Any = WeightsEnum(name, members)  # type: ignore[call-arg,arg-type]
+    made: Any = WeightsEnum(name, members)  # type: ignore[call-arg]
     return made  # type: ignore[no-any-return]

@@ -1,0 +1,7 @@
+"""`torch.amp.grad_scaler`."""
+
+from __future__ import annotations
+
+from rustnn.amp import GradScaler
+
+__all__ = ["GradScaler"]

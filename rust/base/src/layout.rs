@@ -27,12 +27,19 @@ pub fn numel(shape: &[usize]) -> Result<usize> {
         .ok_or_else(|| runtime_error!("sizes {shape:?} overflow: more elements than memory can address"))
 }
 
+/// How many elements these dimensions have together, as far as numbers go: dimensions of an empty tensor may be of any
+/// size.
+#[must_use]
+pub fn count(dims: &[usize]) -> usize {
+    if dims.contains(&0) { 0 } else { dims.iter().fold(1, |n: usize, &d| n.saturating_mul(d)) }
+}
+
 /// Row-major strides; a size-0 dimension counts as 1, as in PyTorch.
 #[must_use]
 pub fn contiguous_strides(shape: &[usize]) -> Strides {
     let mut s: Strides = SmallVec::from_elem(1, shape.len());
     for d in (1..shape.len()).rev() {
-        s[d - 1] = s[d].wrapping_mul(shape[d].max(1) as isize);
+        s[d - 1] = s[d].saturating_mul(shape[d].max(1) as isize);
     }
     s
 }
@@ -90,11 +97,7 @@ impl Layout {
     /// Number of elements shown.
     #[must_use]
     pub fn numel(&self) -> usize {
-        // An empty tensor may have other dimensions whose product is beyond any number.
-        if self.shape.contains(&0) {
-            return 0;
-        }
-        self.shape.iter().fold(1, |n: usize, &d| n.saturating_mul(d))
+        count(&self.shape)
     }
 
     /// True when the elements lie row-major without gaps (dimensions of size 1 do not matter; empty counts).
@@ -165,7 +168,7 @@ impl Layout {
         let mut step = 1isize;
         for &d in &order {
             out[d] = step;
-            step = step.wrapping_mul(self.shape[d].max(1) as isize);
+            step = step.saturating_mul(self.shape[d].max(1) as isize);
         }
         out
     }

@@ -35,7 +35,7 @@ fn batch(name: &str, x: &Tensor) -> Result<Batch> {
     let dense = x.to_contiguous()?;
     let data =
         with_float!(x.dtype(), T => room::collected(dense.slice::<T>()?.iter().map(|v| v.to_f64()))?, else Vec::new());
-    Ok(Batch { data, count: lead.iter().product(), lead, m: s[s.len() - 2], n: s[s.len() - 1] })
+    Ok(Batch { data, count: layout::count(&lead), lead, m: s[s.len() - 2], n: s[s.len() - 1] })
 }
 
 fn square(name: &str, x: &Tensor) -> Result<Batch> {
@@ -84,7 +84,8 @@ fn singular(name: &str, b: &Batch, i: usize, k: usize) -> Error {
 pub fn inv(x: &Tensor) -> Result<Tensor> {
     let b = square("linalg.inv", x)?;
     let n = b.n;
-    let eye: Vec<f64> = room::collected((0..n * n).map(|i| f64::from(u8::from(i / n.max(1) == i % n.max(1)))))?;
+    let eye: Vec<f64> =
+        room::collected((0..n.saturating_mul(n)).map(|i| f64::from(u8::from(i / n.max(1) == i % n.max(1)))))?;
     let mut data = room::with_capacity(b.data.len())?;
     for i in 0..b.count {
         let mut a = room::copied(b.item(i))?;

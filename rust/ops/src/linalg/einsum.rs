@@ -4,6 +4,7 @@ use super::glue::{diagonal, permute, reshape, sum_last};
 use super::matmul::{product, same_dtype};
 use crate::args::IntoRet;
 use crate::registry::{OpDef, PRIVATE, TORCH, op};
+use rustnn_core::base::layout;
 use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::runtime_error;
 use rustnn_core::{Dims, Error, Result, Tensor};
@@ -77,7 +78,7 @@ impl Named {
         }
         let ordered = self.arranged(&[&kept[..], &gone[..]].concat())?;
         let mut shape: Dims = ordered.shape()[..kept.len()].into();
-        shape.push(ordered.shape()[kept.len()..].iter().product());
+        shape.push(layout::count(&ordered.shape()[kept.len()..]));
         Ok(Named { x: sum_last(&reshape(&ordered, &shape)?)?, names: kept })
     }
     /// The operand with its dimensions in this order.

@@ -7,6 +7,7 @@ pub mod einsum;
 pub(crate) mod glue;
 pub mod matmul;
 pub mod norms;
+pub mod vectors;
 
 use crate::registry::OpDef;
 
@@ -16,5 +17,6 @@ pub(crate) fn ops() -> Vec<OpDef> {
     v.extend(einsum::ops());
     v.extend(dense::ops());
     v.extend(norms::ops());
+    v.extend(vectors::ops());
     v
 }

@@ -39,6 +39,85 @@ LEAVE_OUT = {
 }
 
 
+class Raises:
+    """Whatever is asked of it fails."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        object.__setattr__(self, "error", error)
+
+    def fail(self, *args: Any, **kwargs: Any) -> Any:
+        raise object.__getattribute__(self, "error")("as it was told to")
+
+    __len__ = __getitem__ = __iter__ = __index__ = __int__ = __float__ = __bool__ = __array__ = fail
+    __eq__ = __hash__ = __getattr__ = fail  # type: ignore[assignment]
+
+
+class Lies:
+    """Says that it is long, a number and an array."""
+
+    def __len__(self) -> int:
+        return 2**62
+
+    def __getitem__(self, i: Any) -> float:
+        return 1.0
+
+    def __index__(self) -> int:
+        return 2**62
+
+    def __float__(self) -> float:
+        return math.nan
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        return "no array"
+
+
+class Takes:
+    """Takes a tensor's memory away while the call that it is an argument of looks at it."""
+
+    def __init__(self, tensor: Any) -> None:
+        self.tensor = tensor
+
+    def __index__(self) -> int:
+        with rustnn.no_grad():
+            self.tensor.resize_(0)
+        return 1
+
+    def __float__(self) -> float:
+        with rustnn.no_grad():
+            self.tensor.set_(_C.zeros(1))
+        return 1.0
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        self.__index__()
+        return np.ones(3, "f4")
+
+
+class Whole(int):
+    pass
+
+
+class Real(float):
+    pass
+
+
+class Text(str):
+    pass
+
+
+# Any number of dimensions and elements, as long as there is no memory behind them.
+ODD_SHAPES = (
+    (2**62, 0),
+    (0, 2**62),
+    (0, 2**62, 2**62),
+    (2**62, 2**62, 0),
+    (2**31, 2**31, 2**31, 0),
+    (2**63 - 1, 0),
+    (1,) * 70,
+    (2,) * 12,
+    (0,) * 5,
+)
+
+
 class Fuzzer:
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
@@ -47,10 +126,55 @@ class Fuzzer:
     def shape(self) -> tuple[int, ...]:
         return tuple(self.rng.choice((0, 1, 1, 2, 3, 4, 7)) for _ in range(self.rng.randrange(5)))
 
+    def odd_tensor(self) -> Any:
+        rng = self.rng
+        choice = rng.randrange(6)
+        if choice < 2:
+            kind = getattr(_C, rng.choice(("float32", "float64", "int64", "bool")))
+            return _C.zeros(rng.choice(ODD_SHAPES), dtype=kind)
+        if choice == 2:
+            return _C.ones(1, requires_grad=rng.random() < 0.5).expand(2**62)
+        if choice == 3:
+            return _C.arange(12.0).as_strided((3, 4), rng.choice(((1, 1), (0, 1), (4, 0), (2, 2))))
+        if choice == 4:
+            return rustnn.nn.Parameter(_C.ones(self.shape()))
+        return _C.arange(24.0).reshape(2, 3, 4)[:, 1:, ::2].transpose(0, 2)
+
+    def odd_value(self) -> Any:
+        return self.rng.choice(
+            (
+                lambda: Raises(ZeroDivisionError),
+                lambda: Raises(SystemError),
+                Lies,
+                lambda: Takes(self.tensor()),
+                lambda: [self.tensor(), Takes(self.tensor())],
+                lambda: (Takes(self.tensor()), Takes(self.tensor())),
+                lambda: Whole(2),
+                lambda: Real(0.5),
+                lambda: Text("mean"),
+                lambda: 10**400,
+                lambda: np.arange(6.0)[::-1],
+                lambda: np.arange(6, dtype=">i8"),
+                lambda: np.zeros((0, 3)),
+                lambda: np.zeros((2, 3), dtype="c16"),
+                lambda: np.zeros(3, dtype=[("a", "f4"), ("b", "i4")]),
+                lambda: np.array([1, None], dtype=object),
+                lambda: np.broadcast_to(np.float32(1), (10**12,)),
+                lambda: [[1, 2], [3]],
+                lambda: slice(None, None, -1),
+                lambda: slice(Lies(), None),
+                lambda: memoryview(b"abcd"),
+                lambda: "\ud800",
+                lambda: _C.Generator(),
+            )
+        )()
+
     def tensor(self) -> Any:
         rng = self.rng
         if self.kept and rng.random() < 0.3:
             return rng.choice(self.kept)
+        if rng.random() < 0.07:
+            return self.odd_tensor()
         shape = self.shape()
         kind = rng.choice(("float32", "float32", "float64", "int64", "bool", "uint8", "bfloat16", "float16", "int32"))
         values = np.random.default_rng(rng.randrange(1000)).normal(size=shape) * rng.choice((1, 1, 100, 1e30))
@@ -75,6 +199,8 @@ class Fuzzer:
             made = self.typed(types)
             if made is not NotImplemented:
                 return made
+        if rng.random() < 0.15:
+            return self.odd_value()
         choice = rng.randrange(16)
         if choice < 5:
             return self.tensor()
@@ -200,7 +326,17 @@ def describe(value: Any) -> str:
         return f"T({list(value.shape)}, {value.stride()}, {value.dtype}, grad={value.requires_grad})"
     if isinstance(value, (list, tuple)):
         return f"{type(value).__name__}({', '.join(describe(v) for v in value)})"
-    return repr(value)[:60]
+    try:
+        return repr(value)[:60]
+    except Exception:  # what raises at everything
+        return type(value).__name__
+
+
+def text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # its own __str__ raises
+        return ""
 
 
 def main(seed: int, seconds: float) -> None:
@@ -251,7 +387,7 @@ def main(seed: int, seconds: float) -> None:
             raise
         except BaseException as error:
             raised += 1
-            if "panic" in type(error).__name__.lower():
+            if "panic" in type(error).__name__.lower() or "internal error" in text(error):
                 raise SystemExit(f"PANIC: {name}({', '.join(describe(a) for a in args)}, {kwargs}): {error}") from error
         rustnn.set_grad_enabled(True)
     faulthandler.cancel_dump_traceback_later()

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import weakref
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
 __all__ = ["RemovableHandle"]
+
+
+def _weak(mapping: Any) -> Callable[[], Any]:
+    """A weak reference where the mapping allows one (a plain dict does not)."""
+    try:
+        return weakref.ref(mapping)
+    except TypeError:
+        return lambda: mapping
 
 
 class RemovableHandle:
@@ -17,22 +24,14 @@ class RemovableHandle:
     `handle.id`. Extra dictionaries that hold something under the same number are cleaned too.
     """
 
-    _counter = itertools.count()
     next_id: int = 0
 
     def __init__(self, hooks_dict: MutableMapping[int, Any] | None, *, extra_dict: Any = None) -> None:
-        self.id = next(RemovableHandle._counter)
-        RemovableHandle.next_id = self.id + 1
+        self.id = RemovableHandle.next_id
+        RemovableHandle.next_id += 1
         self._action: Callable[[], Any] | None = None
-        self._dicts: list[Any] = []
         extras = extra_dict if isinstance(extra_dict, list) else [extra_dict]
-        for mapping in [hooks_dict, *extras]:
-            if mapping is None:
-                continue
-            try:
-                self._dicts.append(weakref.ref(mapping))
-            except TypeError:
-                self._dicts.append(lambda mapping=mapping: mapping)
+        self._dicts: list[Callable[[], Any]] = [_weak(d) for d in (hooks_dict, *extras) if d is not None]
 
     @classmethod
     def calling(cls, action: Callable[[], Any]) -> RemovableHandle:
@@ -56,3 +55,12 @@ class RemovableHandle:
 
     def __exit__(self, *_: object) -> None:
         self.remove()
+
+    # Weak references can't be pickled: the dictionaries travel, and an unpickled handle works on the copies.
+    def __getstate__(self) -> tuple[Any, ...]:
+        return (self.id, self._action, [ref() for ref in self._dicts])
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.id, self._action, dicts = state
+        RemovableHandle.next_id = max(RemovableHandle.next_id, self.id + 1)
+        self._dicts = [_weak(d) for d in dicts if d is not None]

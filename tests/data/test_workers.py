@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import os
 import random
 import signal
@@ -212,8 +214,16 @@ def test_out_of_order():
 
 def test_left_early():
     for _ in range(3):
-        for _batch in DataLoader(Items(big, 50), 2, num_workers=2):
+        for batch in DataLoader(Items(big, 50), 2, num_workers=2):
+            assert len(batch[0]) == 2
             break
+    gc.collect()
+    assert not multiprocessing.active_children()
+
+
+def test_prefetching_ends_with_the_data():
+    seen = [b.tolist() for b in DataLoader(Items(lambda i: i, 5), 2, num_workers=2, prefetch_factor=10**12)]
+    assert seen == [[0, 1], [2, 3], [4]]
 
 
 def test_large_messages_both_ways():

@@ -61,6 +61,14 @@ torch.linalg.solve(torch.eye(2), torch.zeros(()))
 torch.linalg.solve(torch.zeros(2), torch.zeros(2), left=False)
 torch.linalg.solve(torch.eye(2), torch.zeros(()), left=False)
 torch.zeros(3)[torch.zeros(1, dtype=torch.long).expand(2**40)]
+torch.zeros(1).expand(2**62).numpy()
+memoryview(torch.zeros(1).expand(2**62))
+torch.cat([torch.zeros(2**63 - 1, 0), torch.zeros(2**63 - 1, 0)])
+torch.zeros(0, 2**62, 2**62).view(torch.uint8)
+torch.linalg.svd(torch.zeros(2**62, 0))
+torch.linalg.multi_dot([torch.zeros(1, 1)] * 100_000)
+torch.zeros(range(10**12))
+torch.tensor(range(10**12))
 """
 
 
@@ -148,6 +156,25 @@ def test_a_row_solves_from_the_right() -> None:
     a, b = rng.normal(size=(3, 3)), rng.normal(size=3)
     x = torch.linalg.solve(torch.from_numpy(a), torch.from_numpy(b), left=False)
     np.testing.assert_allclose(x.numpy() @ a, b, rtol=1e-10)
+
+
+def test_sizes_without_elements_may_be_anything() -> None:
+    huge = torch.zeros(2**62, 2**62, 0)
+    assert F.pixel_shuffle(torch.zeros(0, 2**61, 2**61), 2).shape == (0, 2**62, 2**62)
+    assert torch.cat([huge, huge], 2).shape == (2**62, 2**62, 0)
+    assert torch.stack([torch.zeros(0, 2**62, 2**62)] * 2).shape == (2, 0, 2**62, 2**62)
+    assert torch.column_stack([torch.zeros(0, 2**62, 2**62)]).shape == (0, 2**62, 2**62)
+    assert torch.log_softmax(huge, 2).shape == huge.shape
+    assert torch.minimum(huge, torch.tensor(1.0)).shape == huge.shape
+    assert torch.zeros(2**40, 0).diff(2**31, dim=0).shape == (2**40 - 2**31, 0)
+    assert (huge.unsqueeze(1) + 1).numel() == 0
+
+
+def test_differences_of_any_order() -> None:
+    x = np.random.default_rng(2).normal(size=(5, 4))
+    for n in range(7):
+        np.testing.assert_allclose(torch.from_numpy(x).diff(n, 0).numpy(), np.diff(x, n, 0))
+    assert torch.from_numpy(x).diff(2**62).shape == (5, 0)
 
 
 def test_many_new_dimensions_in_one_index() -> None:

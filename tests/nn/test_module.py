@@ -574,4 +574,5 @@ def test_packing_round_trip() -> None:
 def test_messages_are_not_warnings() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        nn.Transformer(8, 2, 1, 1, 16)(torch.ones(2, 1, 8), torch.ones(2, 1, 8))
+        out = nn.Transformer(8, 2, 1, 1, 16)(torch.ones(2, 1, 8), torch.ones(2, 1, 8))
+    assert out.shape == (2, 1, 8)

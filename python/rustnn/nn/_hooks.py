@@ -6,58 +6,15 @@ A hook lives in an ordered dictionary under a running number; the handle that
 
 from __future__ import annotations
 
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from rustnn._hooks import RemovableHandle
+
 from ._base import Tensor
 
 Hooks = OrderedDict[int, Callable[..., Any]]
-
-
-class RemovableHandle:
-    """Removes the hook it was given for; also a context manager that removes it on leaving.
-
-    Example::
-
-        handle = module.register_forward_hook(print_shape)
-        ...
-        handle.remove()
-    """
-
-    next_id: int = 0
-
-    def __init__(self, hooks_dict: Any, *, extra_dict: Any = None) -> None:
-        self.hooks_dict_ref: Any = weakref.ref(hooks_dict)
-        self.id = RemovableHandle.next_id
-        RemovableHandle.next_id += 1
-        extras = extra_dict if isinstance(extra_dict, list) else [] if extra_dict is None else [extra_dict]
-        self.extra_dict_ref: tuple[Any, ...] = tuple(weakref.ref(d) for d in extras)
-
-    def remove(self) -> None:
-        """Takes the hook out; a second call does nothing."""
-        for ref in (self.hooks_dict_ref, *self.extra_dict_ref):
-            hooks = ref()
-            if hooks is not None and self.id in hooks:
-                del hooks[self.id]
-
-    def __enter__(self) -> RemovableHandle:  # noqa: PYI034
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.remove()
-
-    # Weak references can't be pickled: the dictionaries travel, and an unpickled handle works on the copies.
-    def __getstate__(self) -> tuple[Any, ...]:
-        return (self.hooks_dict_ref(), self.id, tuple(ref() for ref in self.extra_dict_ref))
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        hooks = state[0] if state[0] is not None else OrderedDict()
-        self.hooks_dict_ref = weakref.ref(hooks)
-        self.id = state[1]
-        RemovableHandle.next_id = max(RemovableHandle.next_id, self.id + 1)
-        self.extra_dict_ref = tuple(weakref.ref(d if d is not None else OrderedDict()) for d in state[2])
 
 
 class GlobalHooks:

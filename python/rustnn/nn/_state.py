@@ -8,8 +8,10 @@ from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rustnn._hooks import RemovableHandle
+
 from ._base import Tensor, is_lazy, no_grad
-from ._hooks import Hooks, RemovableHandle
+from ._hooks import Hooks
 from ._renames import rename_hint
 
 _EXTRA_STATE_KEY_SUFFIX = "_extra_state"

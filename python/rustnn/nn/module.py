@@ -11,13 +11,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from rustnn._hooks import RemovableHandle
+
 from . import _explain
 from ._base import Tensor, typename
 from ._hooks import (
     GLOBAL,
     BackwardHook,
     Hooks,
-    RemovableHandle,
     register_module_backward_hook,
     register_module_buffer_registration_hook,
     register_module_forward_hook,

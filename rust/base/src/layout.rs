@@ -40,6 +40,13 @@ pub fn numel(shape: &[usize]) -> Result<usize> {
         .ok_or_else(|| runtime_error!("sizes {shape:?} overflow: more elements than memory can address"))
 }
 
+/// How many elements these dimensions have together, as far as numbers go: dimensions of an empty tensor may be of any
+/// size.
+#[must_use]
+pub fn count(dims: &[usize]) -> usize {
+    if dims.contains(&0) { 0 } else { dims.iter().fold(1, |n: usize, &d| n.saturating_mul(d)) }
+}
+
 /// Row-major strides; a size-0 dimension counts as 1, as in PyTorch.
 #[must_use]
 pub fn contiguous_strides(shape: &[usize]) -> Strides {
@@ -59,7 +66,7 @@ fn row_major(shape: &[usize], strides: &mut [isize]) {
     let mut step = 1isize;
     for (s, &d) in strides.iter_mut().zip(shape).rev() {
         *s = step;
-        step = step.wrapping_mul(d.max(1) as isize);
+        step = step.saturating_mul(d.max(1) as isize);
     }
 }
 
@@ -116,11 +123,7 @@ impl Layout {
     /// Number of elements shown.
     #[must_use]
     pub fn numel(&self) -> usize {
-        // An empty tensor may have other dimensions whose product is beyond any number.
-        if self.shape.contains(&0) {
-            return 0;
-        }
-        self.shape.iter().fold(1, |n: usize, &d| n.saturating_mul(d))
+        count(&self.shape)
     }
 
     /// True when the elements lie row-major without gaps (dimensions of size 1 do not matter; empty counts).
@@ -191,7 +194,7 @@ impl Layout {
         let mut step = 1isize;
         for &d in &order {
             out[d] = step;
-            step = step.wrapping_mul(self.shape[d].max(1) as isize);
+            step = step.saturating_mul(self.shape[d].max(1) as isize);
         }
         out
     }

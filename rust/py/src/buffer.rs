@@ -51,15 +51,18 @@ pub unsafe fn fill(slf: &Bound<'_, PyTensor>, view: *mut ffi::Py_buffer, flags: 
         return Err(PyBufferError::new_err("the tensor is not contiguous; use .contiguous()"));
     }
     let size = t.dtype().size() as ffi::Py_ssize_t;
+    let Some(len) = ffi::Py_ssize_t::try_from(t.numel()).ok().and_then(|n| n.checked_mul(size)) else {
+        return Err(PyBufferError::new_err(format!("a buffer of shape {:?} is beyond any memory", t.shape())));
+    };
     let lent = Box::new(Lent {
         shape: t.shape().iter().map(|&d| d as ffi::Py_ssize_t).collect(),
-        strides: t.strides().iter().map(|&s| s as ffi::Py_ssize_t * size).collect(),
+        strides: t.strides().iter().map(|&s| (s as ffi::Py_ssize_t).saturating_mul(size)).collect(),
         tensor: t,
     });
     // SAFETY: every pointer put in belongs to `lent`, freed in `release`, or is static.
     unsafe {
         (*view).buf = lent.tensor.raw().ptr::<c_void>();
-        (*view).len = lent.tensor.numel() as ffi::Py_ssize_t * size;
+        (*view).len = len;
         (*view).readonly = 0;
         (*view).itemsize = size;
         (*view).format = if flags & ffi::PyBUF_FORMAT != 0 { fmt.as_ptr().cast_mut() } else { std::ptr::null_mut() };

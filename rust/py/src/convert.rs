@@ -150,7 +150,9 @@ fn list(v: &Bound<'_, PyAny>, p: &Param) -> PyResult<Option<Arg>> {
     } else if let Ok(l) = v.cast::<PyList>() {
         l.iter().collect()
     } else if !v.is_instance_of::<PyString>() && v.cast::<PySequence>().is_ok() {
-        // Its length is whatever it says, or none.
+        // Its length is whatever it says, or none; where there is no room for so many, no time is lost.
+        let said = v.len().unwrap_or(0);
+        drop(room::with_capacity::<Bound<'_, PyAny>>(said).map_err(crate::error::raise)?);
         let mut items = Vec::new();
         for item in v.try_iter()? {
             room::push(&mut items, item?).map_err(crate::error::raise)?;

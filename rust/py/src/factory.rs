@@ -80,6 +80,9 @@ fn collect(v: &Bound<'_, PyAny>, depth: usize, c: &mut Collected) -> PyResult<()
     let zero_dim = has_len && tensor_of(v).is_some_and(|t| t.ndim() == 0);
     if has_len && !zero_dim && (is_sequence(v) || tensor_of(v).is_some_and(|t| t.ndim() > 0)) {
         let n = v.len()?;
+        if n > 1 << 16 {
+            drop(room::with_capacity::<Scalar>(n).or_raise()?);
+        }
         if c.shape.len() == depth {
             if !c.values.is_empty() {
                 return Err(ragged(v, depth, c));

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from .._hooks import RemovableHandle
+from rustnn._hooks import RemovableHandle
+
 from ..module import Module
 from ..parameter import is_lazy
 

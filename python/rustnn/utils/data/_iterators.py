@@ -160,7 +160,8 @@ class WorkersIterator(BaseIterator):
         for worker in self._workers:
             worker.active = True
         for _ in range(self._loader._prefetch * len(self._workers)):
-            self._send_task()
+            if not self._send_task():
+                break
 
     def _reset(self) -> None:
         # Batches of an epoch that was left early are still on their way: take them in first.
@@ -172,7 +173,8 @@ class WorkersIterator(BaseIterator):
             worker.send((None, None))
         self._start()
 
-    def _send_task(self) -> None:
+    def _send_task(self) -> bool:
+        """Gives the next worker something to do; False if there is nothing to do, or nobody."""
         count = len(self._workers)
         for _ in range(count):
             worker = self._turn
@@ -180,15 +182,16 @@ class WorkersIterator(BaseIterator):
             if self._workers[worker].active:
                 break
         else:
-            return
+            return False
         try:
             index = self._next_index()
         except StopIteration:
             self._turn = worker
-            return
+            return False
         self._waiting[self._sent] = worker
         self._workers[worker].send((self._sent, index))
         self._sent += 1
+        return True
 
     def _next_data(self) -> Any:
         in_order = self._loader.in_order

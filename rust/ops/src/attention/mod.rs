@@ -98,7 +98,7 @@ fn lead(q: &Tensor, k: &Tensor, v: &Tensor, gqa: bool) -> Result<Lead> {
                 lk
             ));
         }
-        return Ok(Lead { batch: lq[..n].iter().product(), heads: lq[n], key_heads: lk[n], dims: lq });
+        return Ok(Lead { batch: layout::count(&lq[..n]), heads: lq[n], key_heads: lk[n], dims: lq });
     }
     let dims = layout::broadcast_shapes(&layout::broadcast_shapes(&lq, &lk)?, &lv)?.to_vec();
     let heads = dims.last().copied().unwrap_or(1);

@@ -2,6 +2,7 @@
 
 use crate::args::{Args, IntoRet, Ret};
 use crate::registry::{NN, OpDef, PRIVATE, op};
+use rustnn_core::base::layout;
 use rustnn_core::base::{not_implemented, runtime_error, value_error};
 use rustnn_core::{DType, Dims, Result, Tensor, attach, grads};
 use rustnn_kernels::resample::{self, Taps};
@@ -112,7 +113,7 @@ fn taps(
 fn along(x: &Tensor, dim: usize, taps: &Arc<Taps>, back: bool) -> Result<Tensor> {
     let mut shape: Dims = x.shape().into();
     shape[dim] = if back { taps.inputs } else { taps.outputs() };
-    let inner: usize = shape[dim + 1..].iter().product();
+    let inner: usize = layout::count(&shape[dim + 1..]);
     let out = Tensor::empty(&shape, x.dtype())?;
     resample::resample(x.to_contiguous()?.raw(), out.raw(), taps, inner, back)?;
     let t = taps.clone();

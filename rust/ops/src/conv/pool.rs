@@ -3,6 +3,7 @@
 use super::{batched, unbatched};
 use crate::args::{Args, IntoRet, Ret};
 use crate::registry::{NN, OpDef, PRIVATE, TORCH, op};
+use rustnn_core::base::layout;
 use rustnn_core::base::{runtime_error, with_float, with_number};
 use rustnn_core::{Dims, Result, Tensor, attach, attach_many, grads, needs_grad};
 use rustnn_kernels::pool::{self, Divisor, Windows};
@@ -167,7 +168,7 @@ fn max_with(x: &Tensor, plan: &Plan, indices: bool) -> Result<(Tensor, Option<Te
 /// The gradient of maximum pooling: each value goes to the place that won.
 pub(crate) fn max_grad(g: &Tensor, at: &Tensor, shape: &[usize], dims: usize) -> Result<Tensor> {
     let out = Tensor::empty(shape, g.dtype())?;
-    let plane = |s: &[usize]| s[s.len() - dims..].iter().product::<usize>();
+    let plane = |s: &[usize]| layout::count(&s[s.len() - dims..]);
     pool::max_pool_grad(g.to_contiguous()?.raw(), at.raw(), out.raw(), plane(shape), plane(g.shape()))?;
     let (places, n) = (at.clone(), dims);
     attach("MaxPoolBackwardBackward0", out, &[g], move |_, gg| Ok(grads![pick(gg, &places, n)?]))
@@ -176,7 +177,7 @@ pub(crate) fn max_grad(g: &Tensor, at: &Tensor, shape: &[usize], dims: usize) ->
 /// The values at given places of each plane.
 fn pick(x: &Tensor, at: &Tensor, dims: usize) -> Result<Tensor> {
     let out = Tensor::empty(at.shape(), x.dtype())?;
-    let plane = |s: &[usize]| s[s.len() - dims..].iter().product::<usize>();
+    let plane = |s: &[usize]| layout::count(&s[s.len() - dims..]);
     let (ip, op) = (plane(x.shape()), plane(at.shape()));
     let dense = x.to_contiguous()?;
     with_float!(x.dtype(), T => {

@@ -5,6 +5,7 @@ use crate::args::{Arg, IntoRet, Ret};
 use crate::basic::to_dtype;
 use crate::registry::{INPLACE, METHOD, OUT, OpDef, TORCH, op};
 use crate::shape::view;
+use rustnn_core::base::layout;
 use rustnn_core::base::layout::broadcast_shapes;
 use rustnn_core::base::{B8, runtime_error};
 use rustnn_core::{DType, Dims, Result, Scalar, Tensor, attach, grads, needs_grad};
@@ -126,7 +127,7 @@ pub fn masked_scatter(x: &Tensor, mask: &Tensor, source: &Tensor) -> Result<Tens
         0 => masked_fill(g, &m, Scalar::Int(0))?,
         1 => {
             let used = masked_select(g, &m)?;
-            let n: usize = from.iter().product();
+            let n: usize = layout::count(&from);
             let extra = n - used.numel();
             let all = if extra == 0 { used } else { crate::shape::pad::constant(&used, &[0, extra as i64], Scalar::Int(0))? };
             view::reshape_to(&all, &from)?

@@ -1,10 +1,11 @@
 //! Products added to something: `addmm`, `addmv`, `baddbmm`, `addbmm`, `addr`, and `linear`.
 
-use super::glue::{add, expand, mt, mt_of, permute, reshape, scale};
+use super::glue::{add, expand, mt, permute, reshape, scale};
 use super::matmul::{check_bmm, matmul, mismatch, outer, product, same_dtype};
 use crate::args::{Args, IntoRet};
 use crate::pointwise::compare::{logical_and, logical_or};
 use crate::registry::{INPLACE, METHOD, NN, OUT, OpDef, TORCH, op};
+use rustnn_core::base::layout;
 use rustnn_core::base::runtime_error;
 use rustnn_core::{DType, Dims, Result, Tensor, attach, grads, save};
 use rustnn_kernels::copy;
@@ -151,7 +152,7 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
     same_dtype(input, weight)?;
     let (si, sw) = (input.shape(), weight.shape());
     let k = si[si.len() - 1];
-    let rows: usize = si[..si.len() - 1].iter().product();
+    let rows: usize = layout::count(&si[..si.len() - 1]);
     if k != sw[1] {
         let mut e = mismatch(&[rows, k], &[sw[1], sw[0]]);
         let mut size = 1;
@@ -197,7 +198,7 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
         None => None,
     };
     let ep = Epilogue { bias: vector.as_ref().map(Tensor::raw), ..Epilogue::default() };
-    gemm::matmul(flat.raw(), mt_of(weight).raw(), target.raw(), &ep)?;
+    gemm::matmul(flat.raw(), weight.view_of(weight.layout().transpose(0, 1)).raw(), target.raw(), &ep)?;
     let (sx, sw_) = (save(input), save(weight));
     let n = sw[0];
     let in_shape: Dims = si.into();
@@ -238,7 +239,7 @@ pub fn bilinear(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>
             ));
         }
     }
-    let rows: usize = s1[..d].iter().product();
+    let rows: usize = layout::count(&s1[..d]);
     let (o, i, j) = (sw[0], sw[1], sw[2]);
     // [rows, i] x [i, o * j], then each row's [o, j] with its x2.
     let w = reshape(&permute(weight, &[1, 0, 2])?, &[i, o * j])?;

@@ -29,7 +29,7 @@ pub(super) fn batch(name: &str, x: &Tensor) -> Result<Batch> {
     let dense = x.to_contiguous()?;
     let data =
         with_float!(x.dtype(), T => room::collected(dense.slice::<T>()?.iter().map(|v| v.to_f64()))?, else Vec::new());
-    Ok(Batch { data, count: lead.iter().product(), lead, m: s[s.len() - 2], n: s[s.len() - 1] })
+    Ok(Batch { data, count: layout::count(&lead), lead, m: s[s.len() - 2], n: s[s.len() - 1] })
 }
 
 pub(super) fn square(name: &str, x: &Tensor) -> Result<Batch> {

@@ -5,8 +5,9 @@ use rustnn_core::Result;
 use rustnn_kernels::parallel::Watch;
 use rustnn_kernels::room::{self, or_stop};
 
-fn zeros(n: usize) -> Vec<f64> {
-    or_stop(room::filled(n, 0.0))
+/// A matrix of zeros. Its factors may have sizes that no memory holds, of an input without elements.
+fn zeros(rows: usize, columns: usize) -> Vec<f64> {
+    or_stop(room::filled(rows.saturating_mul(columns), 0.0))
 }
 
 /// LU with row exchanges, in place; the order of rows and the sign of the permutation. A zero pivot is left as it is.
@@ -48,7 +49,7 @@ pub(crate) fn lu(a: &mut [f64], n: usize) -> (Vec<usize>, f64) {
 
 /// Solves with the factors of [`lu`]: `b` is `n x m`.
 pub(crate) fn lu_solve(f: &[f64], rows: &[usize], n: usize, b: &[f64], m: usize) -> Vec<f64> {
-    let mut x = zeros(n * m);
+    let mut x = zeros(n, m);
     for i in 0..n {
         x[i * m..][..m].copy_from_slice(&b[rows[i] * m..][..m]);
     }
@@ -77,7 +78,7 @@ pub(crate) fn lu_solve(f: &[f64], rows: &[usize], n: usize, b: &[f64], m: usize)
 /// The lower Cholesky factor of the matrix whose lower half is given; `Err(k)` if the leading minor of order `k` is not
 /// positive.
 pub(crate) fn cholesky(a: &[f64], n: usize) -> Result<Vec<f64>, usize> {
-    let mut l = zeros(n * n);
+    let mut l = zeros(n, n);
     let mut watch = Watch::default();
     for i in 0..n {
         or_stop(watch.tick());
@@ -131,7 +132,7 @@ pub(crate) fn geqrf(a: &[f64], m: usize, n: usize) -> (Vec<f64>, Vec<f64>) {
 /// Householder QR of an `m x n` matrix: Q `m x cols` and R `cols x n` (signs as LAPACK leaves them).
 pub(crate) fn qr(a: &[f64], m: usize, n: usize, cols: usize) -> (Vec<f64>, Vec<f64>) {
     let (packed, taus) = geqrf(a, m, n);
-    let mut q = zeros(m * cols);
+    let mut q = zeros(m, cols);
     for i in 0..cols.min(m) {
         q[i * cols + i] = 1.0;
     }
@@ -144,7 +145,7 @@ pub(crate) fn qr(a: &[f64], m: usize, n: usize, cols: usize) -> (Vec<f64>, Vec<f
             }
         }
     }
-    let mut upper = zeros(cols * n);
+    let mut upper = zeros(cols, n);
     for i in 0..cols {
         for j in i..n {
             upper[i * n + j] = packed[i * n + j];
@@ -208,7 +209,7 @@ pub(crate) fn lu_pivots(a: &mut [f64], m: usize, n: usize) -> (Vec<i32>, i32) {
 }
 
 fn times(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
-    let mut out = zeros(n * n);
+    let mut out = zeros(n, n);
     let mut watch = Watch::default();
     for i in 0..n {
         or_stop(watch.tick());
@@ -226,7 +227,7 @@ fn times(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
 pub(crate) fn exponential(a: &[f64], n: usize) -> Vec<f64> {
     let norm = (0..n).map(|j| (0..n).map(|i| a[i * n + j].abs()).sum::<f64>()).fold(0.0, f64::max);
     if !norm.is_finite() {
-        return or_stop(room::filled(n * n, f64::NAN));
+        return or_stop(room::filled(n.saturating_mul(n), f64::NAN));
     }
     let halvings = if norm > 0.5 { (norm / 0.5).log2().ceil() as i32 } else { 0 };
     let scaled: Vec<f64> = or_stop(room::collected(a.iter().map(|v| v * 0.5f64.powi(halvings))));
@@ -246,14 +247,14 @@ pub(crate) fn exponential(a: &[f64], n: usize) -> Vec<f64> {
 
 /// Eigenvalues, rising, and eigenvectors (columns) of the symmetric matrix whose lower half is given: cyclic Jacobi.
 pub(crate) fn eigh(a: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
-    let mut s = zeros(n * n);
+    let mut s = zeros(n, n);
     for i in 0..n {
         for j in 0..=i {
             s[i * n + j] = a[i * n + j];
             s[j * n + i] = a[i * n + j];
         }
     }
-    let mut v = zeros(n * n);
+    let mut v = zeros(n, n);
     (0..n).for_each(|i| v[i * n + i] = 1.0);
     let mut watch = Watch::default();
     for _ in 0..60 {
@@ -294,7 +295,7 @@ pub(crate) fn eigh(a: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
     let mut order: Vec<usize> = or_stop(room::collected(0..n));
     order.sort_by(|&i, &j| s[i * n + i].total_cmp(&s[j * n + j]));
     let values = or_stop(room::collected(order.iter().map(|&i| s[i * n + i])));
-    let mut vectors = zeros(n * n);
+    let mut vectors = zeros(n, n);
     for (to, &from) in order.iter().enumerate() {
         for k in 0..n {
             vectors[k * n + to] = v[k * n + from];
@@ -350,8 +351,8 @@ pub(crate) fn svd(a: &[f64], m: usize, n: usize) -> (Vec<f64>, Vec<f64>, Vec<f64
     let mut order: Vec<usize> = or_stop(room::collected(0..n));
     order.sort_by(|&i, &j| norm[j].total_cmp(&norm[i]));
     let s: Vec<f64> = or_stop(room::collected(order.iter().map(|&i| norm[i])));
-    let mut u = zeros(m * n);
-    let mut vh = zeros(n * n);
+    let mut u = zeros(m, n);
+    let mut vh = zeros(n, n);
     let tiny = s.first().copied().unwrap_or(0.0) * 1e-300;
     for (k, &j) in order.iter().enumerate() {
         for i in 0..n {
@@ -372,7 +373,7 @@ pub(crate) fn svd(a: &[f64], m: usize, n: usize) -> (Vec<f64>, Vec<f64>, Vec<f64
 /// A unit vector orthogonal to the first `k` columns of `u`.
 fn complement(u: &[f64], m: usize, n: usize, k: usize) -> Vec<f64> {
     for e in 0..m {
-        let mut x = zeros(m);
+        let mut x = zeros(m, 1);
         x[e] = 1.0;
         for _ in 0..2 {
             for j in 0..k {
@@ -386,12 +387,12 @@ fn complement(u: &[f64], m: usize, n: usize, k: usize) -> Vec<f64> {
             return x;
         }
     }
-    zeros(m)
+    zeros(m, 1)
 }
 
 /// An `m x k` matrix with orthonormal columns made `m x cols` by more of them.
 pub(crate) fn widened(u: &[f64], m: usize, k: usize, cols: usize) -> Vec<f64> {
-    let mut out = zeros(m * cols);
+    let mut out = zeros(m, cols);
     for i in 0..m {
         out[i * cols..][..k].copy_from_slice(&u[i * k..][..k]);
     }

@@ -16,7 +16,8 @@ use rustnn_kernels::room::{self, or_stop};
 pub fn inv(x: &Tensor) -> Result<Tensor> {
     let b = square("linalg.inv", x)?;
     let n = b.n;
-    let eye: Vec<f64> = room::collected((0..n * n).map(|i| f64::from(u8::from(i / n.max(1) == i % n.max(1)))))?;
+    let eye: Vec<f64> =
+        room::collected((0..n.saturating_mul(n)).map(|i| f64::from(u8::from(i / n.max(1) == i % n.max(1)))))?;
     let mut data = room::with_capacity(b.data.len())?;
     for i in 0..b.count {
         let mut a = room::copied(b.item(i))?;

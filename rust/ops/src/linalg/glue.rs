@@ -32,16 +32,6 @@ pub(crate) fn mt(x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// As [`mt`] without a graph.
-pub(crate) fn mt_of(x: &Tensor) -> Tensor {
-    match x.ndim() {
-        0 => x.clone(),
-        // A vector stands for a matrix of one row.
-        1 => x.view_of(x.layout().unsqueeze(1)),
-        n => x.view_of(x.layout().transpose(n - 2, n - 1)),
-    }
-}
-
 /// Another shape of as many elements: a view where strides allow it, else a copy.
 pub(crate) fn reshape(x: &Tensor, shape: &[usize]) -> Result<Tensor> {
     if x.shape() == shape {

@@ -4,10 +4,13 @@ use super::glue::{expand, mt, reshape};
 use crate::args::IntoRet;
 use crate::pointwise::mul;
 use crate::registry::{LINALG, METHOD, OUT, OpDef, TORCH, op};
+use rustnn_core::base::layout;
 use rustnn_core::base::layout::broadcast_shapes;
 use rustnn_core::base::{Error, not_implemented, runtime_error};
 use rustnn_core::{DType, Dims, Result, Tensor, attach, grads, save};
 use rustnn_kernels::gemm::{self, Epilogue};
+use rustnn_kernels::parallel::Watch;
+use rustnn_kernels::room;
 
 /// C's lower-case name of a dtype, as `mm`'s message has it.
 fn c_name(d: DType) -> &'static str {
@@ -197,7 +200,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if nb <= 2 {
         // One matrix against a batch: rows of all items side by side.
         let k = sa[na - 1];
-        let rows: usize = sa[..na - 1].iter().product();
+        let rows: usize = layout::count(&sa[..na - 1]);
         if nb == 1 && k != sb[0] {
             return Err(runtime_error!("size mismatch, got input ({rows}), mat ({rows}x{k}), vec ({})", sb[0]));
         }
@@ -242,7 +245,7 @@ pub fn inner(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             "inner() the last dimension must match on both input tensors but got shapes {sa:?} and {sb:?}"
         ));
     }
-    let (ra, rb): (usize, usize) = (sa[..sa.len() - 1].iter().product(), sb[..sb.len() - 1].iter().product());
+    let (ra, rb): (usize, usize) = (layout::count(&sa[..sa.len() - 1]), layout::count(&sb[..sb.len() - 1]));
     let out = product(&reshape(a, &[ra, k])?, &mt(&reshape(b, &[rb, k])?)?, 1.0)?;
     let mut shape: Dims = sa[..sa.len() - 1].into();
     shape.extend_from_slice(&sb[..sb.len() - 1]);
@@ -289,26 +292,29 @@ pub fn multi_dot(tensors: &[Tensor]) -> Result<Tensor> {
         }
     }
     let size = |i: usize| if i < n { list[i].shape()[0] } else { list[n - 1].shape()[1] } as f64;
-    let mut cost = vec![vec![0.0f64; n]; n];
-    let mut cut = vec![vec![0usize; n]; n];
+    let square = n.saturating_mul(n);
+    let (mut cost, mut cut) = (room::filled(square, 0.0f64)?, room::filled(square, 0usize)?);
+    let at = |i: usize, j: usize| i * n + j;
+    let mut watch = Watch::default();
     for len in 1..n {
         for i in 0..n - len {
+            watch.tick()?;
             let j = i + len;
-            cost[i][j] = f64::INFINITY;
+            cost[at(i, j)] = f64::INFINITY;
             for k in i..j {
-                let c = cost[i][k] + cost[k + 1][j] + size(i) * size(k + 1) * size(j + 1);
-                if c < cost[i][j] {
-                    cost[i][j] = c;
-                    cut[i][j] = k;
+                let c = cost[at(i, k)] + cost[at(k + 1, j)] + size(i) * size(k + 1) * size(j + 1);
+                if c < cost[at(i, j)] {
+                    cost[at(i, j)] = c;
+                    cut[at(i, j)] = k;
                 }
             }
         }
     }
-    fn chain(list: &[Tensor], cut: &[Vec<usize>], i: usize, j: usize) -> Result<Tensor> {
+    fn chain(list: &[Tensor], cut: &[usize], i: usize, j: usize) -> Result<Tensor> {
         if i == j {
             return Ok(list[i].clone());
         }
-        let k = cut[i][j];
+        let k = cut[i * list.len() + j];
         product(&chain(list, cut, i, k)?, &chain(list, cut, k + 1, j)?, 1.0)
     }
     let out = chain(&list, &cut, 0, n - 1)?;

@@ -114,10 +114,6 @@ pub fn norm_except_dim(v: &Tensor, p: i64, dim: i64) -> Result<Tensor> {
     f::transpose(&f::reshape(&norm, &shape)?, 0, d)
 }
 
-fn count(shape: &[usize]) -> usize {
-    shape.iter().product()
-}
-
 /// The inverse of a tensor as a linear map from its last dimensions to its first `ind`.
 pub fn tensorinv(a: &Tensor, ind: i64) -> Result<Tensor> {
     if ind <= 0 {
@@ -125,11 +121,11 @@ pub fn tensorinv(a: &Tensor, ind: i64) -> Result<Tensor> {
     }
     let cut = (ind as usize).min(a.ndim());
     let (first, last) = a.shape().split_at(cut);
-    let n = count(first);
-    if n != count(last) {
+    let n = layout::count(first);
+    if n != layout::count(last) {
         return Err(runtime_error!(
             "Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got {} != {n}",
-            count(last)
+            layout::count(last)
         ));
     }
     let shape: Dims = last.iter().chain(first).copied().collect();
@@ -146,7 +142,7 @@ pub fn tensorsolve(a: &Tensor, b: &Tensor, dims: Option<&[i64]>) -> Result<Tenso
         }
     };
     let shape: Dims = a.shape()[b.ndim().min(a.ndim())..].into();
-    let n = count(&shape);
+    let n = layout::count(&shape);
     if n != b.numel() || n.checked_mul(n) != Some(a.numel()) {
         return Err(runtime_error!(
             "Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]), but got {n} != {}",

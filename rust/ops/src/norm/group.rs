@@ -5,6 +5,7 @@ use super::{acc_tensor, composite, float_only, narrow_to, parameter, present};
 use crate::args::IntoRet;
 use crate::compose as c;
 use crate::registry::{NN, OpDef, TORCH, op};
+use rustnn_core::base::layout;
 use rustnn_core::base::{runtime_error, with_float};
 use rustnn_core::{Grads, Result, Tensor, attach, needs_grad, save};
 use rustnn_kernels::norm::{self as kernel, Ncs};
@@ -12,7 +13,7 @@ use rustnn_kernels::norm::{self as kernel, Ncs};
 /// Batch, channels and everything behind.
 pub(super) fn ncs(x: &Tensor) -> Ncs {
     let s = x.shape();
-    Ncs { n: s[0], c: s[1], s: s[2..].iter().product() }
+    Ncs { n: s[0], c: s[1], s: layout::count(&s[2..]) }
 }
 
 /// Group norm of `[batch, channels, ...]` with scale and shift per channel.

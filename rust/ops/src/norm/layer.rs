@@ -4,6 +4,7 @@ use super::{acc_tensor, composite, float_only, narrow_to, present};
 use crate::args::IntoRet;
 use crate::compose as c;
 use crate::registry::{NN, OpDef, TORCH, op};
+use rustnn_core::base::layout;
 use rustnn_core::base::{dtype::Float, runtime_error, with_float};
 use rustnn_core::{Element, Grads, Result, Tensor, attach, needs_grad, save};
 use rustnn_kernels::norm as kernel;
@@ -37,7 +38,7 @@ fn row_length(x: &Tensor, shape: &[i64], params: [(Option<&Tensor>, &str); 2]) -
             list(x.shape())
         ));
     }
-    Ok(want.iter().product())
+    Ok(layout::count(&want))
 }
 
 /// Layer norm over the last dimensions `shape`.

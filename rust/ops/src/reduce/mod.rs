@@ -12,6 +12,7 @@ pub use stats::*;
 pub use sums::*;
 
 use crate::{Arg, Args, DType, OpDef, Result, Tensor};
+use rustnn_core::base::layout;
 use rustnn_core::base::layout::{contiguous_strides, wrap_dim};
 use rustnn_core::base::{index_error, runtime_error};
 use rustnn_core::{Dims, Layout};
@@ -71,7 +72,7 @@ pub(crate) fn restore(g: &Tensor, mask: &[bool], keepdim: bool) -> Result<Tensor
 
 /// Elements behind each result.
 pub(crate) fn behind(x: &Tensor, mask: &[bool]) -> usize {
-    x.shape().iter().zip(mask).filter(|&(_, &m)| m).map(|(&d, _)| d).product()
+    layout::count(&x.shape().iter().zip(mask).filter(|&(_, &m)| m).map(|(&d, _)| d).collect::<Dims>())
 }
 
 /// An error if there are results with no elements behind them.

@@ -6,6 +6,7 @@ use crate::registry::{INPLACE, METHOD, NO_FUNCTION_INPLACE, OUT, TORCH, op};
 use crate::{DType, IntoRet, OpDef, Result, Ret, Tensor, attach, attach_many, grads, needs_grad, save, save_output};
 use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::runtime_error;
+use rustnn_kernels::parallel::Watch;
 use rustnn_kernels::reduce::{Best, sum_dtype};
 use rustnn_kernels::scan::{self, Scan};
 
@@ -142,11 +143,14 @@ pub fn diff(x: &Tensor, n: i64, dim: i64, prepend: Option<&Tensor>, append: Opti
     let d = wrap_dim(dim, x.ndim())? as i64;
     let parts: Vec<Tensor> = prepend.into_iter().chain(Some(x)).chain(append).cloned().collect();
     let mut y = if parts.len() > 1 { crate::shape::join::cat(&parts, d)? } else { x.clone() };
+    let left = (y.shape()[d as usize] as i64).saturating_sub(n).max(0);
+    if left == 0 || y.numel() == 0 {
+        return crate::shape::select::narrow(&y, d, 0, left);
+    }
+    let mut watch = Watch::default();
     for _ in 0..n {
+        watch.tick()?;
         let size = y.shape()[d as usize] as i64;
-        if size <= 1 {
-            return crate::shape::select::narrow(&y, d, 0, 0);
-        }
         let (a, b) =
             (crate::shape::select::narrow(&y, d, 1, size - 1)?, crate::shape::select::narrow(&y, d, 0, size - 1)?);
         y = if y.dtype() == DType::Bool { compare::logical_xor(&a, &b)? } else { sub(&a, &b)? };

@@ -3,6 +3,7 @@
 use super::view::reshape_to;
 use crate::args::IntoRet;
 use crate::registry::{OUT, OpDef, TORCH, op};
+use rustnn_core::base::layout;
 use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::{DType, runtime_error, value_error};
 use rustnn_core::{Dims, Layout, Result, Strides, Tensor, attach, needs_grad};
@@ -58,14 +59,18 @@ pub fn cat(tensors: &[Tensor], dim: i64) -> Result<Tensor> {
             )
             .hint(format!("it has shape {:?}, the first {:?}", t.shape(), lead.shape())));
         }
-        total += t.shape()[d];
+        total = usize::checked_add(total, t.shape()[d])
+            .filter(|&n| isize::try_from(n).is_ok())
+            .ok_or_else(|| runtime_error!("cat: the sizes along dimension {d} overflow"))?;
     }
     let mut shape = Dims::from_slice(lead.shape());
     shape[d] = total;
     let out = Tensor::empty_strided(&shape, &cat_strides(tensors, &shape), dtype)?;
-    let inner: usize = shape[d + 1..].iter().product();
+    let inner: usize = layout::count(&shape[d + 1..]);
     let mut at = 0;
-    for t in tensors.iter().filter(|t| !skip(t)) {
+    // An empty result's other dimensions may be of any size: nothing is computed of them.
+    let parts = if out.numel() > 0 { tensors } else { &[] };
+    for t in parts.iter().filter(|t| !skip(t)) {
         let n = t.shape()[d];
         if out.is_contiguous() && t.is_contiguous() && t.dtype() == dtype {
             kernel::copy_block(out.raw(), t.raw(), n * inner, at * inner, total * inner)?;
@@ -130,8 +135,9 @@ pub fn stack(tensors: &[Tensor], dim: i64) -> Result<Tensor> {
     shape.insert(d, tensors.len());
     let dtype = common_dtype(tensors);
     let out = Tensor::empty(&shape, dtype)?;
-    let inner: usize = shape[d + 1..].iter().product();
-    for (i, t) in tensors.iter().enumerate() {
+    let inner: usize = layout::count(&shape[d + 1..]);
+    let parts = if out.numel() > 0 { tensors } else { &[] };
+    for (i, t) in parts.iter().enumerate() {
         if t.is_contiguous() && t.dtype() == dtype {
             kernel::copy_block(out.raw(), t.raw(), inner, i * inner, tensors.len() * inner)?;
         } else {

@@ -3,6 +3,7 @@
 use super::{permute, view, wrap_dims};
 use crate::args::{Arg, IntoRet};
 use crate::registry::{METHOD, OpDef, TORCH, op};
+use rustnn_core::base::layout;
 use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::runtime_error;
 use rustnn_core::{DType, Dims, Layout, Result, Strides, Tensor, attach, grads, needs_grad};
@@ -137,7 +138,7 @@ pub fn roll(x: &Tensor, shifts: &[i64], dims: &[i64]) -> Result<Tensor> {
         let d = wrap_dim(d, x.ndim())?;
         let n = x.shape().get(d).copied().unwrap_or(1);
         let out = Tensor::empty(x.shape(), x.dtype())?;
-        let inner = x.shape().get(d + 1..).unwrap_or(&[]).iter().product();
+        let inner = layout::count(x.shape().get(d + 1..).unwrap_or(&[]));
         if n > 0 {
             kernel::roll(out.raw(), y.raw(), n, inner, s.rem_euclid(n as i64) as usize)?;
         }

@@ -62,7 +62,7 @@ pub(crate) fn diagonal_layout(l: &Layout, offset: i64, a: usize, b: usize) -> La
         out.strides.remove(d);
     }
     out.shape.push(len as usize);
-    out.strides.push(l.strides[a] + l.strides[b]);
+    out.strides.push(l.strides[a].saturating_add(l.strides[b]));
     out
 }
 

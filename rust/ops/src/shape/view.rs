@@ -3,6 +3,7 @@
 use super::part;
 use crate::args::{Arg, IntoRet};
 use crate::registry::{METHOD, OpDef, TORCH, op};
+use rustnn_core::base::layout;
 use rustnn_core::base::layout::{infer_shape, wrap_dim};
 use rustnn_core::base::{not_implemented, runtime_error};
 use rustnn_core::{DType, Dims, Layout, Result, Strides, Tensor, attach, attach_view, grads};
@@ -58,7 +59,7 @@ pub fn flatten(x: &Tensor, start: i64, end: i64) -> Result<Tensor> {
         return Ok(x.clone());
     }
     let mut shape = Dims::from_slice(&x.shape()[..a]);
-    shape.push(x.shape()[a..=b].iter().product());
+    shape.push(layout::count(&x.shape()[a..=b]));
     shape.extend_from_slice(&x.shape()[b + 1..]);
     reshape_to(x, &shape)
 }
@@ -100,7 +101,7 @@ fn channels_last(shape: &[usize]) -> Strides {
     let mut step = 1isize;
     for d in std::iter::once(1).chain((2..shape.len()).rev()).chain(std::iter::once(0)) {
         s[d] = step;
-        step = step.wrapping_mul(shape[d].max(1) as isize);
+        step = step.saturating_mul(shape[d].max(1) as isize);
     }
     s
 }
@@ -188,10 +189,14 @@ pub fn view_dtype(x: &Tensor, dtype: DType) -> Result<Tensor> {
         })?;
         if from > to {
             let k = from / to;
-            l.shape[last] *= k;
-            l.offset *= k;
+            // Without elements the other sizes may be anything.
+            l.shape[last] = l.shape[last]
+                .checked_mul(k)
+                .filter(|&n| isize::try_from(n).is_ok())
+                .ok_or_else(|| runtime_error!("view: a last dimension of {} elements overflows", l.shape[last]))?;
+            l.offset = l.offset.saturating_mul(k);
             for d in 0..last {
-                l.strides[d] *= k as isize;
+                l.strides[d] = l.strides[d].saturating_mul(k as isize);
             }
         } else {
             let k = to / from;

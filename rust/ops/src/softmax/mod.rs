@@ -13,7 +13,7 @@ pub(crate) fn split(shape: &[usize], dim: usize) -> (usize, usize, usize) {
     if shape.is_empty() {
         return (1, 1, 1);
     }
-    (shape[..dim].iter().product(), shape[dim], shape[dim + 1..].iter().product())
+    (layout::count(&shape[..dim]), shape[dim], layout::count(&shape[dim + 1..]))
 }
 
 /// `softmax(x)` or `log_softmax(x)` along `dim`, computed in `dtype` if one is given.

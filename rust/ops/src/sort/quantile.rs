@@ -6,6 +6,7 @@ use crate::compose;
 use crate::index::gather;
 use crate::registry::{METHOD, OUT, OpDef, TORCH, op};
 use crate::shape::{permute, view};
+use rustnn_core::base::layout;
 use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::{Element, runtime_error, with_float};
 use rustnn_core::{DType, Dims, Result, Scalar, Tensor, needs_grad};
@@ -48,7 +49,7 @@ pub fn quantile(x: &Tensor, q: &Tensor, dim: Option<i64>, keep: bool, how: &str,
     let sorted = sort(&moved, -1, false)?.0;
     let n = moved.shape()[moved.ndim() - 1];
     let lead: Dims = moved.shape()[..moved.ndim() - 1].into();
-    let count: usize = lead.iter().product();
+    let count: usize = layout::count(&lead);
     // Per row and quantile: the two neighbours and the weight of the upper one.
     let places = count.saturating_mul(qs.len());
     let (mut low, mut high) = (room::with_capacity(places)?, room::with_capacity(places)?);

@@ -12,6 +12,7 @@ pub use arg::{Best, arg_reduce};
 pub use walk::{Fold, Space, run};
 
 use crate::Raw;
+use crate::convert::convert;
 use crate::copy::copy;
 use crate::room;
 use folds::*;
@@ -135,11 +136,14 @@ fn norm<R: Lane>(p: f64, dst: &Raw, space: &Space) -> Result<()> {
     emit(dst, &t)
 }
 
+/// Up to so many results are cast straight into place.
+const FEW: usize = 512;
+
 /// Writes results, row-major, to `dst`, cast.
 fn emit<W: Element>(dst: &Raw, values: &[W]) -> Result<()> {
-    if let ([v], true) = (values, dst.dtype() == W::DTYPE) {
-        // SAFETY: one element of this dtype is there.
-        unsafe { dst.ptr::<W>().write(*v) };
+    if values.len() <= FEW && dst.is_contiguous() {
+        // SAFETY: as many elements of the destination's dtype lie there, side by side.
+        unsafe { convert(W::DTYPE, dst.dtype())(dst.ptr(), values.as_ptr().cast(), values.len()) };
         return Ok(());
     }
     let strides = rustnn_base::layout::contiguous_strides(dst.shape());

@@ -151,7 +151,7 @@ pub unsafe fn parallel<T: Gemm>(p: &Problem<T>, isa: Isa) -> Result<()> {
 unsafe fn run<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Result<()> {
     let micro = T::micro(isa);
     let (mr, nr) = (micro.mr(), micro.nr());
-    if p.m < 96 && !alone && p.n >= 256 {
+    if !alone && p.n >= 256 && (p.m < 96 || (p.m <= 256 && p.n >= 2 * p.m)) {
         // SAFETY: passed on.
         return unsafe { wide(p, micro) };
     }
@@ -231,7 +231,8 @@ fn checked(failed: &AtomicBool, size: usize) -> Result<()> {
     if failed.load(Ordering::Relaxed) { Err(Error::out_of_memory((size * KC) as u64)) } else { Ok(()) }
 }
 
-/// Few rows, many columns: A is packed once for all, each chunk packs its own columns of B.
+/// Few rows, many columns: A is packed once for all (or read in place), each chunk packs its own columns of B, so that
+/// there is one join, and what a thread packs it finds in its own cache.
 ///
 /// # Safety
 /// As [`serial`].
@@ -240,10 +241,11 @@ unsafe fn wide<T: Gemm>(p: &Problem<T>, micro: &Micro<T>) -> Result<()> {
     let panels = p.m.div_ceil(micro.mr());
     let chunks = parts(p.n, 128, 512);
     let nb = p.n.div_ceil(chunks).next_multiple_of(nr);
+    let direct = in_place(p);
     let failed = AtomicBool::new(false);
-    scratch::with(p.m * p.k, |pa: *mut T| {
+    scratch::with(if direct { 0 } else { p.m * p.k }, |pa: *mut T| {
         let mut k0 = 0;
-        while k0 < p.k {
+        while k0 < p.k && !direct {
             let kc = KC.min(p.k - k0);
             // SAFETY: block of A at `k0`, packed at `m * k0`.
             unsafe { pack_a(micro, p.a.at(0, k0), p.m, kc, panels, pa.add(p.m * k0)) };
@@ -259,19 +261,9 @@ unsafe fn wide<T: Gemm>(p: &Problem<T>, micro: &Micro<T>) -> Result<()> {
                     // SAFETY: columns of B that exist, room for them, the packed A; this chunk's own columns of C.
                     unsafe {
                         pack_b(micro, p.b.at(k0, j0), kc, cols, pb);
-                        tiles(
-                            p,
-                            micro,
-                            Block::Packed(pa.get().add(p.m * k0)),
-                            pb,
-                            0,
-                            p.m,
-                            panels,
-                            j0,
-                            cols,
-                            kc,
-                            k0 == 0,
-                        );
+                        let a =
+                            if direct { Block::InPlace(p.a.at(0, k0)) } else { Block::Packed(pa.get().add(p.m * k0)) };
+                        tiles(p, micro, a, pb, 0, p.m, panels, j0, cols, kc, k0 == 0);
                     }
                     k0 += kc;
                 }

@@ -7,7 +7,7 @@ use crate::pointwise::compare::{logical_and, logical_or};
 use crate::registry::{INPLACE, METHOD, NN, OUT, OpDef, TORCH, op};
 use rustnn_core::base::layout;
 use rustnn_core::base::runtime_error;
-use rustnn_core::{DType, Dims, Result, Tensor, attach, grads, save};
+use rustnn_core::{DType, Dims, Result, Tensor, attach, grads, needs_grad, save};
 use rustnn_kernels::copy;
 use rustnn_kernels::gemm::{self, Epilogue};
 
@@ -182,26 +182,30 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
             ));
         }
     }
-    let flat = input.layout().view(&[rows, k]).map_or_else(
-        || -> Result<Tensor> {
-            let c = input.to_contiguous()?;
-            Ok(c.view_of(rustnn_core::Layout::contiguous(&[rows, k])))
-        },
-        |l| Ok(input.view_of(l)),
-    )?;
-    let mut shape: Dims = si.into();
+    // Two dimensions, which most calls have, need no views of anything.
+    let flat = match input.layout().view(&[rows, k]) {
+        Some(_) if si.len() == 2 => input.clone(),
+        Some(l) => input.view_of(l),
+        None => input.to_contiguous()?.view_of(rustnn_core::Layout::contiguous(&[rows, k])),
+    };
+    let mut shape = Dims::from_slice(si);
     shape[si.len() - 1] = sw[0];
     let out = Tensor::empty(&shape, input.dtype())?;
-    let target = out.view_of(rustnn_core::Layout::contiguous(&[rows, sw[0]]));
+    let target = if si.len() == 2 { out.clone() } else { out.view_of(rustnn_core::Layout::contiguous(&[rows, sw[0]])) };
     let vector = match bias {
-        Some(b) => Some(b.view_of(b.layout().expand(&[sw[0]])?).to_contiguous()?),
+        Some(b) if b.shape() == &sw[..1] => Some(b.to_contiguous()?),
+        Some(b) => Some(b.view_of(b.layout().expand(&sw[..1])?).to_contiguous()?),
         None => None,
     };
     let ep = Epilogue { bias: vector.as_ref().map(Tensor::raw), ..Epilogue::default() };
     gemm::matmul(flat.raw(), weight.view_of(weight.layout().transpose(0, 1)).raw(), target.raw(), &ep)?;
+    drop(target);
+    if !needs_grad(&[input, weight]) && !bias.is_some_and(|b| needs_grad(&[b])) {
+        return Ok(out);
+    }
     let (sx, sw_) = (save(input), save(weight));
     let n = sw[0];
-    let in_shape: Dims = si.into();
+    let in_shape = Dims::from_slice(si);
     let backward = move |c: &rustnn_core::Ctx<'_>, g: &Tensor| {
         let g2 = reshape(g, &[rows, n])?;
         Ok(grads![c;

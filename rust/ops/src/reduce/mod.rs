@@ -17,14 +17,18 @@ use rustnn_core::base::layout::{contiguous_strides, wrap_dim};
 use rustnn_core::base::{index_error, runtime_error};
 use rustnn_core::{Dims, Layout};
 use rustnn_kernels::reduce::{Reduce, reduce};
+use smallvec::SmallVec;
+
+/// A mark per dimension; up to eight stay off the heap.
+pub(crate) type Mask = SmallVec<[bool; 8]>;
 
 /// Which dimensions are reduced, checked; none given (or an empty list) means all.
-pub(crate) fn mask_of(dims: Option<&[i64]>, ndim: usize) -> Result<Vec<bool>> {
+pub(crate) fn mask_of(dims: Option<&[i64]>, ndim: usize) -> Result<Mask> {
     let dims = match dims {
         Some(d) if !d.is_empty() => d,
-        _ => return Ok(vec![true; ndim]),
+        _ => return Ok(Mask::from_elem(true, ndim)),
     };
-    let mut mask = vec![false; ndim];
+    let mut mask = Mask::from_elem(false, ndim);
     for &d in dims {
         let d = wrap_dim(d, ndim)?;
         if ndim == 0 {
@@ -40,7 +44,13 @@ pub(crate) fn mask_of(dims: Option<&[i64]>, ndim: usize) -> Result<Vec<bool>> {
 
 /// `shape` with 1 where `mask` is set.
 pub(crate) fn kept_shape(shape: &[usize], mask: &[bool]) -> Dims {
-    shape.iter().zip(mask).map(|(&d, &m)| if m { 1 } else { d }).collect()
+    let mut kept = Dims::from_slice(shape);
+    for (d, &m) in kept.iter_mut().zip(mask) {
+        if m {
+            *d = 1;
+        }
+    }
+    kept
 }
 
 /// The same elements without the dimensions of `mask` (all of size 1), or as it is.

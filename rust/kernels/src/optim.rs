@@ -197,35 +197,92 @@ pub fn adam<T: Row>(jobs: &[Job<'_, T>], h: Adam) {
             return;
         }
         let (p, g, m, v) = (&mut k.p[..n], &k.g[..n], &mut m[..n], &mut v[..n]);
-        dispatch(
-            #[inline(always)]
-            || {
-                for i in 0..n {
-                    let mut x = p[i].to_acc();
-                    let mut gi = sign * g[i].to_acc();
-                    if h.weight_decay != 0.0 {
-                        if h.decoupled {
-                            x *= shrink;
-                        } else {
-                            gi = x.mul_add(wd, gi);
-                        }
-                    }
-                    let mi = lerp(m[i].to_acc(), gi, w1, near);
-                    let vi = (w2 * gi).mul_add(gi, v[i].to_acc() * b2);
-                    m[i] = T::from_acc(mi);
-                    v[i] = T::from_acc(vi);
-                    let mut s = vi;
-                    if h.amsgrad {
+        let step = AdamStep { b2, w1, w2, eps, wd, shrink, near, sign, step_size, root };
+        // What does not change over the loop is decided outside of it: with the choices inside it stays scalar, and a
+        // scalar root and two divisions an element take five times as long.
+        if h.amsgrad {
+            let top = &mut top[..n];
+            dispatch(
+                #[inline(always)]
+                || {
+                    for i in 0..n {
+                        let (x, gi) = step.decayed(p[i].to_acc(), g[i].to_acc(), h.weight_decay != 0.0, h.decoupled);
+                        let (mi, vi) = step.moments(m[i].to_acc(), v[i].to_acc(), gi);
+                        m[i] = T::from_acc(mi);
+                        v[i] = T::from_acc(vi);
                         let t = top[i].to_acc();
-                        s = if t > vi { t } else { vi };
+                        let s = if t > vi { t } else { vi };
                         top[i] = T::from_acc(s);
+                        p[i] = T::from_acc(step.moved(x, mi, s));
                     }
-                    let denom = s.sqrt() / root + eps;
-                    p[i] = T::from_acc(x + step_size * mi / denom);
-                }
-            },
-        );
+                },
+            );
+            return;
+        }
+        let (decay, decoupled) = (h.weight_decay != 0.0, h.decoupled);
+        let run = |p: &mut [T], m: &mut [T], v: &mut [T], kind: (bool, bool)| {
+            macro_rules! walk {
+                ($decay:literal, $decoupled:literal) => {
+                    dispatch(
+                        #[inline(always)]
+                        || {
+                            for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+                                let (x, gi) = step.decayed(p.to_acc(), g.to_acc(), $decay, $decoupled);
+                                let (mi, vi) = step.moments(m.to_acc(), v.to_acc(), gi);
+                                *m = T::from_acc(mi);
+                                *v = T::from_acc(vi);
+                                *p = T::from_acc(step.moved(x, mi, vi));
+                            }
+                        },
+                    )
+                };
+            }
+            match kind {
+                (false, _) => walk!(false, false),
+                (true, false) => walk!(true, false),
+                (true, true) => walk!(true, true),
+            }
+        };
+        run(p, m, v, (decay, decoupled));
     });
+}
+
+/// The numbers of one Adam step of one parameter.
+#[derive(Clone, Copy)]
+struct AdamStep<A> {
+    b2: A,
+    w1: A,
+    w2: A,
+    eps: A,
+    wd: A,
+    shrink: A,
+    near: bool,
+    sign: A,
+    step_size: A,
+    root: A,
+}
+
+impl<A: Real> AdamStep<A> {
+    /// Parameter and gradient after weight decay.
+    #[inline(always)]
+    fn decayed(&self, x: A, g: A, decay: bool, decoupled: bool) -> (A, A) {
+        let g = self.sign * g;
+        match (decay, decoupled) {
+            (false, _) => (x, g),
+            (true, true) => (x * self.shrink, g),
+            (true, false) => (x, x.mul_add(self.wd, g)),
+        }
+    }
+    /// The new mean of gradients and of their squares.
+    #[inline(always)]
+    fn moments(&self, m: A, v: A, g: A) -> (A, A) {
+        (lerp(m, g, self.w1, self.near), (self.w2 * g).mul_add(g, v * self.b2))
+    }
+    #[inline(always)]
+    fn moved(&self, x: A, m: A, s: A) -> A {
+        let denom = s.sqrt() / self.root + self.eps;
+        x + self.step_size * m / denom
+    }
 }
 
 /// RMSprop; states: mean of squares, momentum buffer, with `centered` the mean gradient.

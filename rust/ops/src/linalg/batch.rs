@@ -29,7 +29,10 @@ pub(super) fn batch(name: &str, x: &Tensor) -> Result<Batch> {
     let dense = x.to_contiguous()?;
     let data =
         with_float!(x.dtype(), T => room::collected(dense.slice::<T>()?.iter().map(|v| v.to_f64()))?, else Vec::new());
-    Ok(Batch { data, count: layout::count(&lead), lead, m: s[s.len() - 2], n: s[s.len() - 1] })
+    // Of empty matrices there can be more than any loop ends with; what they give is empty, too, or beyond any memory.
+    let count = layout::count(&lead);
+    let count = if data.is_empty() && count > 1 << 32 { 0 } else { count };
+    Ok(Batch { data, count, lead, m: s[s.len() - 2], n: s[s.len() - 1] })
 }
 
 pub(super) fn square(name: &str, x: &Tensor) -> Result<Batch> {

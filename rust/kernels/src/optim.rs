@@ -219,31 +219,27 @@ pub fn adam<T: Row>(jobs: &[Job<'_, T>], h: Adam) {
             );
             return;
         }
-        let (decay, decoupled) = (h.weight_decay != 0.0, h.decoupled);
-        let run = |p: &mut [T], m: &mut [T], v: &mut [T], kind: (bool, bool)| {
-            macro_rules! walk {
-                ($decay:literal, $decoupled:literal) => {
-                    dispatch(
-                        #[inline(always)]
-                        || {
-                            for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-                                let (x, gi) = step.decayed(p.to_acc(), g.to_acc(), $decay, $decoupled);
-                                let (mi, vi) = step.moments(m.to_acc(), v.to_acc(), gi);
-                                *m = T::from_acc(mi);
-                                *v = T::from_acc(vi);
-                                *p = T::from_acc(step.moved(x, mi, vi));
-                            }
-                        },
-                    )
-                };
-            }
-            match kind {
-                (false, _) => walk!(false, false),
-                (true, false) => walk!(true, false),
-                (true, true) => walk!(true, true),
-            }
-        };
-        run(p, m, v, (decay, decoupled));
+        macro_rules! walk {
+            ($decay:literal, $decoupled:literal) => {
+                dispatch(
+                    #[inline(always)]
+                    || {
+                        for (((p, g), m), v) in p.iter_mut().zip(g).zip(&mut *m).zip(&mut *v) {
+                            let (x, gi) = step.decayed(p.to_acc(), g.to_acc(), $decay, $decoupled);
+                            let (mi, vi) = step.moments(m.to_acc(), v.to_acc(), gi);
+                            *m = T::from_acc(mi);
+                            *v = T::from_acc(vi);
+                            *p = T::from_acc(step.moved(x, mi, vi));
+                        }
+                    },
+                )
+            };
+        }
+        match (h.weight_decay != 0.0, h.decoupled) {
+            (false, _) => walk!(false, false),
+            (true, false) => walk!(true, false),
+            (true, true) => walk!(true, true),
+        }
     });
 }
 

@@ -14,6 +14,7 @@ use crate::shape::triangle::triangle;
 use rustnn_core::base::{linalg_error, runtime_error};
 use rustnn_core::graph::save_output_at;
 use rustnn_core::{DType, Dims, Result, Tensor, attach, attach_many, grads, save_output};
+use rustnn_kernels::room;
 
 /// The packed factors of a batch, LAPACK's pivots (rows exchanged, counted from 1) and infos.
 struct Factored {
@@ -53,7 +54,7 @@ fn permutation(pivots: &Tensor, m: usize, dtype: DType) -> Result<Tensor> {
     let lead: Dims = pivots.shape()[..pivots.ndim().saturating_sub(1)].into();
     let pivots = pivots.copied_as(DType::I64)?.to_contiguous()?;
     let count: usize = lead.iter().product();
-    let mut data = vec![0.0f64; count * m * m];
+    let mut data = room::filled(count.saturating_mul(m).saturating_mul(m), 0.0f64)?;
     for i in 0..count {
         let mut rows: Vec<usize> = (0..m).collect();
         for (k, &p) in pivots.slice::<i64>()?[i * n..(i + 1) * n].iter().enumerate() {

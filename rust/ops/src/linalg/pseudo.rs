@@ -13,6 +13,7 @@ use crate::compose as f;
 use crate::registry::{LINALG, METHOD, OUT, OpDef, TORCH, op};
 use rustnn_core::base::{layout, not_implemented, runtime_error};
 use rustnn_core::{DType, Dims, Result, Tensor, attach, grads, save, save_output};
+use rustnn_kernels::room;
 
 fn epsilon(d: DType) -> f64 {
     if d == DType::F64 { f64::EPSILON } else { f64::from(f32::EPSILON) }
@@ -32,8 +33,8 @@ fn per_matrix(a: &Arg, lead: &[usize]) -> Result<Option<Vec<f64>>> {
     let count = layout::numel(lead)?;
     Ok(match a {
         Arg::None => None,
-        Arg::Float(v) => Some(vec![*v; count]),
-        Arg::Int(v) => Some(vec![*v as f64; count]),
+        Arg::Float(v) => Some(room::filled(count, *v)?),
+        Arg::Int(v) => Some(room::filled(count, *v as f64)?),
         Arg::Tensor(t) => {
             let wide = t.view_of(t.layout().expand(lead)?).copied_as(DType::F64)?.to_contiguous()?;
             Some(wide.slice::<f64>()?.to_vec())
@@ -79,7 +80,7 @@ pub fn pinv(x: &Tensor, atol: &Arg, rtol: &Arg, hermitian: bool) -> Result<Tenso
     let parts: Vec<_> = (0..b.count).map(|i| d::svd(b.item(i), m, n)).collect();
     let all: Vec<f64> = parts.iter().flat_map(|p| p.1.iter().copied()).collect();
     let cut = cuts(&b.lead, k, &all, epsilon(x.dtype()) * m.max(n) as f64, atol, rtol)?;
-    let mut data = vec![0.0; b.count * n * m];
+    let mut data = room::filled(b.count.saturating_mul(n).saturating_mul(m), 0.0)?;
     for (i, (u, s, vh)) in parts.iter().enumerate() {
         let out = &mut data[i * n * m..][..n * m];
         for (t, &s) in s.iter().enumerate() {

@@ -16,21 +16,47 @@ pub struct Layout {
     pub offset: usize,
 }
 
-/// By hand, since every view and every result makes one: `SmallVec::clone` goes through its general `extend`, 60
-/// instructions where copying the few numbers takes 15.
+/// The numbers as a [`Dims`] or [`Strides`]. Every view and every result makes two of them, and `SmallVec` copies by
+/// the system's `memcpy` (or one by one), at 25 to 60 instructions for what are mostly two or three numbers.
+#[inline]
+#[must_use]
+pub fn few<T: Copy + Default>(src: &[T]) -> SmallVec<[T; 5]> {
+    let n = src.len();
+    if n > 5 {
+        return SmallVec::from_slice(src);
+    }
+    let mut buf = [T::default(); 5];
+    // A loop over `n` would become a call of `memcpy` again.
+    for i in 0..5 {
+        if i < n {
+            buf[i] = src[i];
+        }
+    }
+    SmallVec::from_buf_and_len(buf, n)
+}
+
 impl Clone for Layout {
     #[inline]
     fn clone(&self) -> Self {
-        Layout {
-            shape: Dims::from_slice(&self.shape),
-            strides: Strides::from_slice(&self.strides),
-            offset: self.offset,
-        }
+        Layout { shape: few(&self.shape), strides: few(&self.strides), offset: self.offset }
     }
 }
 
 /// Product of sizes; an error when it does not fit in `isize`.
+#[inline]
 pub fn numel(shape: &[usize]) -> Result<usize> {
+    let (mut n, mut over) = (1usize, false);
+    for &d in shape {
+        let (product, o) = n.overflowing_mul(d);
+        n = product;
+        over |= o;
+    }
+    if over || n > isize::MAX as usize { numel_of_many(shape) } else { Ok(n) }
+}
+
+/// As [`numel`] where the plain product overflows: an empty tensor's dimensions may be of any size.
+#[cold]
+fn numel_of_many(shape: &[usize]) -> Result<usize> {
     if shape.contains(&0) {
         return Ok(0);
     }
@@ -48,12 +74,19 @@ pub fn count(dims: &[usize]) -> usize {
 }
 
 /// Row-major strides; a size-0 dimension counts as 1, as in PyTorch.
+#[inline]
 #[must_use]
 pub fn contiguous_strides(shape: &[usize]) -> Strides {
-    let mut few = [1isize; 5];
-    if shape.len() <= few.len() {
-        row_major(shape, &mut few[..shape.len()]);
-        return Strides::from_slice(&few[..shape.len()]);
+    let n = shape.len();
+    if n <= 5 {
+        let (mut buf, mut step) = ([1isize; 5], 1isize);
+        for i in (0..5).rev() {
+            if i < n {
+                buf[i] = step;
+                step = step.saturating_mul(shape[i].max(1) as isize);
+            }
+        }
+        return Strides::from_buf_and_len(buf, n);
     }
     let mut s: Strides = SmallVec::from_elem(1, shape.len());
     row_major(shape, &mut s);
@@ -109,9 +142,10 @@ pub fn broadcast_shapes(a: &[usize], b: &[usize]) -> Result<Dims> {
 
 impl Layout {
     /// A row-major layout from offset 0.
+    #[inline]
     #[must_use]
     pub fn contiguous(shape: &[usize]) -> Self {
-        Layout { shape: Dims::from_slice(shape), strides: contiguous_strides(shape), offset: 0 }
+        Layout { shape: few(shape), strides: contiguous_strides(shape), offset: 0 }
     }
 
     /// Number of dimensions.
@@ -171,7 +205,7 @@ impl Layout {
             return contiguous_strides(&self.shape);
         }
         if self.is_dense() {
-            return Strides::from_slice(&self.strides);
+            return few(&self.strides);
         }
         let n = self.ndim();
         let mut order: SmallVec<[usize; 5]> = (0..n).collect();
@@ -235,7 +269,7 @@ impl Layout {
                 ));
             }
         }
-        Ok(Layout { shape: Dims::from_slice(shape), strides, offset: self.offset })
+        Ok(Layout { shape: few(shape), strides, offset: self.offset })
     }
 
     /// Dimensions in the given order (a permutation, already checked).
@@ -299,12 +333,9 @@ impl Layout {
     pub fn view(&self, shape: &[usize]) -> Option<Layout> {
         let count = self.numel();
         if count == 0 || self.is_contiguous() {
-            let strides = if count == 0 && shape == &self.shape[..] {
-                Strides::from_slice(&self.strides)
-            } else {
-                contiguous_strides(shape)
-            };
-            return Some(Layout { shape: Dims::from_slice(shape), strides, offset: self.offset });
+            let strides =
+                if count == 0 && shape == &self.shape[..] { few(&self.strides) } else { contiguous_strides(shape) };
+            return Some(Layout { shape: few(shape), strides, offset: self.offset });
         }
         let mut strides: Strides = SmallVec::from_elem(0, shape.len());
         let mut to = shape.len() as isize - 1;
@@ -329,7 +360,7 @@ impl Layout {
                 }
             }
         }
-        (to == -1).then(|| Layout { shape: Dims::from_slice(shape), strides, offset: self.offset })
+        (to == -1).then(|| Layout { shape: few(shape), strides, offset: self.offset })
     }
 }
 
@@ -349,10 +380,15 @@ pub fn infer_shape(shape: &[i64], count: usize) -> Result<Dims> {
             d => known = known.checked_mul(d as usize).ok_or_else(fail)?,
         }
     }
-    let mut out = Dims::new();
-    for &d in shape {
-        out.push(d.max(0) as usize);
-    }
+    let mut out = if shape.len() <= 5 {
+        let mut dims = [0; 5];
+        for (to, &d) in dims.iter_mut().zip(shape) {
+            *to = d.max(0) as usize;
+        }
+        Dims::from_buf_and_len(dims, shape.len())
+    } else {
+        shape.iter().map(|&d| d.max(0) as usize).collect()
+    };
     match hole {
         Some(_) if known == 0 && count == 0 => {
             return Err(runtime_error!(

@@ -11,15 +11,29 @@ thread_local! {
     static DEST: Cell<Option<Tensor>> = const { Cell::new(None) };
 }
 
+thread_local! {
+    /// Whether there is an offer: a look at this costs less than taking one.
+    static OFFERED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a destination may be on offer on this thread.
+#[inline]
+#[must_use]
+pub fn offered() -> bool {
+    OFFERED.get()
+}
+
 /// Runs `f` with `dst` on offer.
 pub fn offer<R>(dst: &Tensor, f: impl FnOnce() -> R) -> R {
     struct Clear;
     impl Drop for Clear {
         fn drop(&mut self) {
             DEST.take();
+            OFFERED.set(false);
         }
     }
     DEST.set(Some(dst.clone()));
+    OFFERED.set(true);
     let _clear = Clear;
     f()
 }
@@ -27,5 +41,6 @@ pub fn offer<R>(dst: &Tensor, f: impl FnOnce() -> R) -> R {
 /// The destination on offer, if it has this shape and dtype. It may be one of the operands itself.
 #[must_use]
 pub fn take(shape: &[usize], dtype: DType) -> Option<Tensor> {
+    OFFERED.set(false);
     DEST.take().filter(|d| d.dtype() == dtype && d.shape() == shape)
 }

@@ -234,7 +234,7 @@ pub fn set_view_grad(f: ViewGrad) {
 }
 
 fn info(t: &Tensor) -> OutInfo {
-    OutInfo { shape: Dims::from_slice(t.shape()), dtype: t.dtype() }
+    OutInfo { shape: rustnn_base::layout::few(t.shape()), dtype: t.dtype() }
 }
 
 /// Where the gradient of `t` goes: its node, or the accumulator of a leaf that wants one.

@@ -16,6 +16,7 @@ struct Impl {
     layout: Layout,
     dtype: DType,
     contiguous: bool,
+    numel: usize,
     /// A `.data` alias: its writes do not count as writes of the tensors it aliases.
     untracked: bool,
     meta: OnceLock<Arc<Meta>>,
@@ -46,13 +47,27 @@ impl std::fmt::Debug for Tensor {
 
 impl Tensor {
     fn build(storage: Storage, layout: Layout, dtype: DType) -> Tensor {
-        let contiguous = layout.is_contiguous();
+        let (contiguous, numel) = (layout.is_contiguous(), layout.numel());
+        Self::assemble(storage, layout, dtype, contiguous, numel, false)
+    }
+
+    /// Inlined, so that the parts are written where they stay.
+    #[inline(always)]
+    fn assemble(
+        storage: Storage,
+        layout: Layout,
+        dtype: DType,
+        contiguous: bool,
+        numel: usize,
+        untracked: bool,
+    ) -> Tensor {
         Tensor(Arc::new(Impl {
             storage,
             layout,
             dtype,
             contiguous,
-            untracked: false,
+            numel,
+            untracked,
             meta: OnceLock::new(),
             seen: None,
             host: AtomicPtr::new(std::ptr::null_mut()),
@@ -66,7 +81,7 @@ impl Tensor {
             .checked_mul(dtype.size())
             .filter(|&b| b <= isize::MAX as usize)
             .ok_or_else(|| runtime_error!("Storage size calculation overflowed with sizes={shape:?}"))?;
-        Ok(Self::build(Storage::new(bytes)?, Layout::contiguous(shape), dtype))
+        Ok(Self::assemble(Storage::new(bytes)?, Layout::contiguous(shape), dtype, true, n, false))
     }
 
     /// A fresh tensor with arbitrary content and these strides (which must be dense).
@@ -181,7 +196,7 @@ impl Tensor {
     #[inline]
     #[must_use]
     pub fn numel(&self) -> usize {
-        self.0.layout.numel()
+        self.0.numel
     }
     #[inline]
     #[must_use]
@@ -242,17 +257,8 @@ impl Tensor {
     }
 
     fn alias(&self, layout: Layout, untracked: bool) -> Tensor {
-        let contiguous = layout.is_contiguous();
-        Tensor(Arc::new(Impl {
-            storage: self.0.storage.clone(),
-            layout,
-            dtype: self.0.dtype,
-            contiguous,
-            untracked,
-            meta: OnceLock::new(),
-            seen: None,
-            host: AtomicPtr::new(std::ptr::null_mut()),
-        }))
+        let (contiguous, numel) = (layout.is_contiguous(), layout.numel());
+        Self::assemble(self.0.storage.clone(), layout, self.0.dtype, contiguous, numel, untracked)
     }
 
     /// The same elements without a graph (`detach`).

@@ -44,7 +44,12 @@ pub fn map<const N: usize>(ops: [&Raw; N], dtypes: [DType; N], run: Run<'_, N>) 
     }
     // What most calls are, small ones above all: nothing to walk, to cast or to keep apart.
     if n <= GRAIN && plain(&ops, &dtypes) {
-        run(ops.map(|o| o.ptr()), n);
+        // A loop, since `array::map` is a call of its own where it is not inlined.
+        let mut at = [std::ptr::null_mut(); N];
+        for i in 0..N {
+            at[i] = ops[i].ptr();
+        }
+        run(at, n);
         return Ok(());
     }
     if let Some(mode) = linear(&ops, &dtypes) {

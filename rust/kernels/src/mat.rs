@@ -1,10 +1,12 @@
 //! Serial products of the blocks inside attention and RNN kernels. Each element of C is summed over k in order, so
 //! results never depend on how the caller cuts m and n.
 
+use crate::gemm::blocked::{Block, KC, tiles};
+use crate::gemm::pack::pack_b;
 use crate::gemm::{Gemm, Problem, one};
+use crate::room;
 use rustnn_base::Result;
-use rustnn_base::dtype::Real;
-use rustnn_simd::arch::Add;
+use rustnn_simd::arch::{Add, Micro};
 use rustnn_simd::isa;
 
 pub use crate::gemm::View as Mat;
@@ -14,10 +16,6 @@ pub use crate::gemm::View as Mat;
 pub fn rows<T>(x: &[T], cols: usize) -> Mat<T> {
     Mat { ptr: x.as_ptr(), rs: cols as isize, cs: 1 }
 }
-
-/// Rows and columns of the register tile.
-pub const MR: usize = 6;
-pub const NR: usize = 16;
 
 /// `C[m, n] (row stride ldc) = alpha * A[m, k] B[k, n] + (add ? C : 0)` on the calling thread.
 ///
@@ -40,51 +38,97 @@ pub unsafe fn gemm<T: Gemm>(
     unsafe { one(&p, isa(), true) }
 }
 
-/// Packs `rows` rows of `a` into a `[k][w]` panel, filled up with zeros.
-///
-/// # Safety
-/// `a` has `rows` rows and `k` columns; `dst.len() == w * k`, `rows <= w`.
-pub unsafe fn pack<T: Real>(dst: &mut [T], a: Mat<T>, rows: usize, w: usize, k: usize, alpha: T) {
-    if rows == w && a.rs == 1 {
-        for (p, d) in dst.chunks_exact_mut(w).enumerate() {
-            // SAFETY: column p of `a` has w consecutive rows.
-            let src = unsafe { std::slice::from_raw_parts(a.ptr.offset(p as isize * a.cs), w) };
-            for (d, v) in d.iter_mut().zip(src) {
-                *d = *v * alpha;
-            }
-        }
-        return;
-    }
-    for i in 0..w {
-        for p in 0..k {
-            dst[p * w + i] = if i < rows {
-                // SAFETY: i < rows and p < k.
-                unsafe { *a.ptr.offset(i as isize * a.rs + p as isize * a.cs) * alpha }
-            } else {
-                T::ZERO
-            };
-        }
-    }
+/// A right operand that is packed once and multiplied with many left ones.
+pub struct Right<T: Gemm> {
+    panels: Vec<T>,
+    k: usize,
+    n: usize,
+    micro: &'static Micro<T>,
 }
 
-/// Product of a `[k][MR]` and a `[k][NR]` panel.
-#[inline(always)]
-pub fn tile<T: Real>(a: &[T], b: &[T]) -> [[T; NR]; MR] {
-    let mut acc = [[T::ZERO; NR]; MR];
-    for (a, b) in a.chunks_exact(MR).zip(b.chunks_exact(NR)) {
-        for i in 0..MR {
-            for j in 0..NR {
-                acc[i][j] = a[i].mul_add(b[j], acc[i][j]);
+impl<T: Gemm> Right<T> {
+    /// Packs a `k x n` matrix.
+    ///
+    /// # Safety
+    /// `b` reaches only valid elements for these sizes.
+    pub unsafe fn pack(b: Mat<T>, k: usize, n: usize) -> Result<Self> {
+        let micro = T::micro(isa());
+        let wide = n.next_multiple_of(micro.lanes);
+        let mut panels = room::filled(wide.saturating_mul(k), T::ZERO)?;
+        for k0 in (0..k).step_by(KC) {
+            // SAFETY: the caller's matrix from step k0 on; the block's own part of the vector.
+            unsafe { pack_b(micro, b.at(k0, 0), KC.min(k - k0), n, panels.as_mut_ptr().add(k0 * wide)) }
+        }
+        Ok(Right { panels, k, n, micro })
+    }
+
+    /// Columns that one tile covers.
+    #[must_use]
+    pub fn nr(&self) -> usize {
+        self.micro.nr()
+    }
+
+    /// Columns `j0..j0 + w` of `A B (+ what add says)`, to `c[m, w]` with row stride `ldc`; `j0` is a multiple of
+    /// [`Right::nr`]. `bias` belongs to `B`'s columns.
+    ///
+    /// # Safety
+    /// `a` shows `m` rows of `k` readable values, `c` has room, nobody else uses it meanwhile, and `bias` has what `add`
+    /// reads.
+    pub unsafe fn times(
+        &self,
+        a: Mat<T>,
+        m: usize,
+        j0: usize,
+        w: usize,
+        c: *mut T,
+        ldc: usize,
+        add: Add,
+        bias: *const T,
+    ) {
+        debug_assert!(j0 % self.nr() == 0 && j0 + w <= self.n);
+        let wide = self.n.next_multiple_of(self.micro.lanes);
+        // `tiles` counts columns of the whole product.
+        let c = c.wrapping_sub(j0);
+        let p = Problem { m, n: self.n, k: self.k, a, b: a, c, ldc, alpha: T::ONE, add, bias };
+        for k0 in (0..self.k).step_by(KC) {
+            let kc = KC.min(self.k - k0);
+            let panels = self.panels.as_ptr().wrapping_add(k0 * wide + j0 * kc);
+            // SAFETY: this function's contract; the panels of block k0 from column j0 on.
+            unsafe {
+                let a = Block::InPlace(a.at(0, k0));
+                tiles(&p, self.micro, a, panels, 0, m, m.div_ceil(self.micro.mr()), j0, w, kc, k0 == 0);
             }
         }
     }
-    acc
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testutil::{near, noise};
+
+    #[test]
+    fn packed_once_matches_naive() {
+        for (m, n, k) in [(1, 1, 1), (7, 17, 5), (6, 16, 300), (13, 40, 520), (20, 70, 1024)] {
+            let (a, b, bias) = (noise(m * k, 1), noise(k * n, 2), noise(n, 3));
+            // SAFETY: sizes as allocated.
+            let right = unsafe { Right::pack(rows(&b, n), k, n).unwrap() };
+            let mut c = vec![0.0; m * n];
+            for j0 in (0..n).step_by(right.nr()) {
+                let w = right.nr().min(n - j0);
+                let mut part = vec![f64::NAN; m * w];
+                // SAFETY: sizes as allocated.
+                unsafe { right.times(rows(&a, k), m, j0, w, part.as_mut_ptr(), w, Add::PerColumn, bias.as_ptr()) };
+                for i in 0..m {
+                    c[i * n + j0..][..w].copy_from_slice(&part[i * w..][..w]);
+                }
+            }
+            let want: Vec<f64> = (0..m * n)
+                .map(|x| bias[x % n] + (0..k).map(|p| a[x / n * k + p] * b[p * n + x % n]).sum::<f64>())
+                .collect();
+            near(&c, &want, 1e-12);
+        }
+    }
 
     #[test]
     fn matches_naive() {

@@ -39,6 +39,8 @@ macro_rules! functions {
             fn nextafter(self, y: Self) -> Self;
             /// Computes one of the functions that are defined in double precision only.
             fn by_f64(self, f: impl Fn(f64) -> f64) -> Self;
+            /// Φ and its derivative, the normal distribution's density.
+            fn phi_density(self) -> (Self, Self);
             /// A constant.
             fn of(v: f64) -> Self;
             const NAN: Self;
@@ -51,6 +53,7 @@ macro_rules! functions {
             #[inline(always)] fn fmod(self, y: f32) -> f32 { self % y }
             #[inline(always)] fn nextafter(self, y: f32) -> f32 { single::nextafter(self, y) }
             #[inline(always)] fn by_f64(self, f: impl Fn(f64) -> f64) -> f32 { f(f64::from(self)) as f32 }
+            #[inline(always)] fn phi_density(self) -> (f32, f32) { single::phi_density(self) }
             #[inline(always)] fn of(v: f64) -> f32 { v as f32 }
             const NAN: f32 = f32::NAN;
         }
@@ -62,6 +65,9 @@ macro_rules! functions {
             #[inline(always)] fn fmod(self, y: f64) -> f64 { self % y }
             #[inline(always)] fn nextafter(self, y: f64) -> f64 { double::nextafter(self, y) }
             #[inline(always)] fn by_f64(self, f: impl Fn(f64) -> f64) -> f64 { f(self) }
+            #[inline(always)] fn phi_density(self) -> (f64, f64) {
+                (self.phi(), 0.398_942_280_401_432_7 * (-0.5 * self * self).exp())
+            }
             #[inline(always)] fn of(v: f64) -> f64 { v }
             const NAN: f64 = f64::NAN;
         }

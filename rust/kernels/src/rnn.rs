@@ -5,12 +5,20 @@
 //! Sequences may end at different steps: step t holds `sizes[t]` rows (not growing with t), as in PyTorch's packed
 //! sequences. A row keeps its state over the steps it does not take part in.
 
-use crate::mat::{self, MR, Mat, NR};
+use crate::mat::{self, Right};
 use crate::parallel::{self, SendPtr};
 use crate::room::{self, or_stop};
 use crate::rowmath::Math;
 use rustnn_base::{Result, runtime_error};
+use rustnn_simd::arch::Add;
 use rustnn_simd::dispatch;
+
+/// Units that a cell works on at a time.
+const LANES: usize = 16;
+/// Rows that a task multiplies with each panel of the weights: two tiles, where there are that many.
+const ROWS: usize = 12;
+/// Values between the rows of a left operand beyond their own, so that rows do not fall on the same sets of the cache.
+const APART: usize = 16;
 
 /// Which cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,9 +62,12 @@ impl Layer<'_> {
     pub fn rows(&self) -> usize {
         self.sizes.iter().sum()
     }
-    /// Rows of the batch that a task owns: few enough to feed threads, many enough to use the weights well.
+    /// Rows of the batch that a task owns: few enough to feed threads, many enough to use the weights well, and even
+    /// shares for two threads.
     fn block(&self) -> usize {
-        if self.batch <= 8 * MR { 2 * MR } else { 4 * MR }
+        let most = if self.batch <= 4 * ROWS { ROWS } else { 2 * ROWS };
+        let tasks = self.batch.div_ceil(most);
+        self.batch.div_ceil(tasks.next_multiple_of(2)).max(1)
     }
     /// The step that the state came from, for row `b` of step `t`: its row, if it is not the initial state.
     fn before(&self, t: usize, b: usize) -> Option<usize> {
@@ -96,18 +107,6 @@ pub struct Place {
     pub at: usize,
 }
 
-/// Packs a `[n, k]` row-major matrix (`t`: its transpose `[k, n]`) into panels of NR of the `n` rows: `[k][NR]` each.
-fn panels<T: Math>(w: Mat<T>, n: usize, k: usize) -> Result<Vec<T>> {
-    let mut out = room::filled(n.div_ceil(NR) * NR * k, T::ZERO)?;
-    if k > 0 {
-        for (p, dst) in out.chunks_exact_mut(NR * k).enumerate() {
-            // SAFETY: the caller's matrix has n rows and k columns.
-            unsafe { mat::pack(dst, w.at(p * NR, 0), NR.min(n - p * NR), NR, k, T::ONE) };
-        }
-    }
-    Ok(out)
-}
-
 /// Runs the layer. `gates` `[rows, G*hidden]` holds the inputs' part (with its bias) and receives the gates after
 /// their nonlinearity; `w` is `[G*hidden, hidden]`; `h` and `c` `[batch, hidden]` hold the initial state and receive
 /// the last one (`c` for LSTM only, else empty); `out` receives the hidden states; `cells` `[rows, hidden]` receives
@@ -137,10 +136,10 @@ pub fn forward<T: Math>(
     if n == 0 || rows == 0 {
         return Ok(());
     }
-    let per_gate = n.div_ceil(NR) * NR * n;
-    let mut packed = room::with_capacity(g * per_gate)?;
+    let mut packed = room::with_capacity(g)?;
     for k in 0..g {
-        packed.extend(panels(mat::rows(&w[k * n * n..][..n * n], n), n, n)?);
+        // SAFETY: the gate's n rows of n weights, transposed.
+        packed.push(unsafe { Right::pack(mat::rows(&w[k * n * n..][..n * n], n).t(), n, n)? });
     }
     let bias = bias.map_or_else(|| room::filled(g * n, T::ZERO), room::copied)?;
     let block = l.block();
@@ -160,7 +159,8 @@ pub fn forward<T: Math>(
                 ),
             )
         };
-        let mut a = or_stop(room::filled(nr.div_ceil(MR) * MR * n, T::ZERO));
+        let mut a = or_stop(room::filled(nr * (n + APART), T::ZERO));
+        let mut pre = or_stop(room::filled(g * nr * packed[0].nr(), T::ZERO));
         for i in 0..l.sizes.len() {
             let t = l.time(i);
             let active = l.sizes[t].saturating_sub(r0).min(nr);
@@ -186,7 +186,7 @@ pub fn forward<T: Math>(
             };
             dispatch(
                 #[inline(always)]
-                || step.run(&packed, per_gate, &bias, h, c, &mut a, active),
+                || step.run(&packed, &bias, h, c, &mut a, &mut pre, active),
             );
         }
     });
@@ -212,40 +212,46 @@ struct Step<'a, T> {
 }
 
 #[inline(always)]
-fn load<T: Math>(x: &[T]) -> [T; NR] {
-    let mut v = [T::ZERO; NR];
-    let w = x.len().min(NR);
+fn load<T: Math>(x: &[T]) -> [T; LANES] {
+    let mut v = [T::ZERO; LANES];
+    let w = x.len().min(LANES);
     v[..w].copy_from_slice(&x[..w]);
     v
 }
 
 impl<T: Math> Step<'_, T> {
     #[inline(always)]
-    fn run(&mut self, packed: &[T], per_gate: usize, bias: &[T], h: &mut [T], c: &mut [T], a: &mut [T], active: usize) {
-        let (n, g) = (self.n, self.kind.gates());
-        for (s, dst) in a.chunks_exact_mut(MR * n).take(active.div_ceil(MR)).enumerate() {
-            let rows = MR.min(active - s * MR);
-            // SAFETY: `h` has at least `active` rows of n.
-            unsafe { mat::pack(dst, mat::rows(h, n).at(s * MR, 0), rows, MR, n, T::ONE) };
+    fn run(
+        &mut self,
+        packed: &[Right<T>],
+        bias: &[T],
+        h: &mut [T],
+        c: &mut [T],
+        a: &mut [T],
+        pre: &mut [T],
+        active: usize,
+    ) {
+        let (n, nr) = (self.n, packed[0].nr());
+        // A copy, since the cells below replace the states that the next tiles still multiply.
+        let ld = n + APART;
+        for r in 0..active {
+            a[r * ld..][..n].copy_from_slice(&h[r * n..][..n]);
         }
-        for u in (0..n).step_by(NR) {
-            let w = NR.min(n - u);
-            for s in 0..active.div_ceil(MR) {
-                let pa = &a[s * MR * n..][..MR * n];
-                let mut tiles = [[[T::ZERO; NR]; MR]; 4];
-                for (k, t) in tiles.iter_mut().enumerate().take(g) {
-                    *t = mat::tile(pa, &packed[k * per_gate + u * n..][..NR * n]);
-                }
-                for i in 0..MR.min(active - s * MR) {
-                    let row = s * MR + i;
-                    let mut pre = [[T::ZERO; NR]; 4];
-                    for k in 0..g {
-                        let b = load(&bias[k * n + u..][..w]);
-                        for j in 0..NR {
-                            pre[k][j] = tiles[k][i][j] + b[j];
-                        }
+        for u in (0..n).step_by(nr) {
+            let w = nr.min(n - u);
+            for (k, gate) in packed.iter().enumerate() {
+                let (to, b) = (pre[k * active * nr..].as_mut_ptr(), bias[k * n..].as_ptr());
+                // SAFETY: `a` holds `active` rows, `pre` as many rows of nr for each gate, and the bias n values.
+                unsafe { gate.times(mat::rows(a, ld), active, u, w, to, nr, Add::PerColumn, b) };
+            }
+            for row in 0..active {
+                for v in (0..w).step_by(LANES) {
+                    let x = LANES.min(w - v);
+                    let mut p = [[T::ZERO; LANES]; 4];
+                    for k in 0..packed.len() {
+                        p[k] = load(&pre[(k * active + row) * nr + v..][..x]);
                     }
-                    self.cell(row, u, w, &pre, &mut h[row * n + u..][..w], c);
+                    self.cell(row, u + v, x, &p, &mut h[row * n + u + v..][..x], c);
                 }
             }
         }
@@ -253,18 +259,18 @@ impl<T: Math> Step<'_, T> {
 
     /// The cell of units u..u+w of a row, from the recurrent parts of its gates.
     #[inline(always)]
-    fn cell(&mut self, row: usize, u: usize, w: usize, pre: &[[T; NR]; 4], h: &mut [T], c: &mut [T]) {
+    fn cell(&mut self, row: usize, u: usize, w: usize, pre: &[[T; LANES]; 4], h: &mut [T], c: &mut [T]) {
         let (n, g) = (self.n, self.kind.gates());
-        let mut x = [[T::ZERO; NR]; 4];
+        let mut x = [[T::ZERO; LANES]; 4];
         for k in 0..g {
             x[k] = load(&self.gates[(row * g + k) * n + u..][..w]);
         }
         let old = load(h);
-        let mut new = [T::ZERO; NR];
+        let mut new = [T::ZERO; LANES];
         match self.kind {
             Kind::Lstm => {
                 let mut cell = load(&c[row * n + u..][..w]);
-                for j in 0..NR {
+                for j in 0..LANES {
                     x[0][j] = (x[0][j] + pre[0][j]).sigmoid();
                     x[1][j] = (x[1][j] + pre[1][j]).sigmoid();
                     x[2][j] = (x[2][j] + pre[2][j]).tanh();
@@ -276,7 +282,7 @@ impl<T: Math> Step<'_, T> {
                 self.cells[row * n + u..][..w].copy_from_slice(&cell[..w]);
             }
             Kind::Gru => {
-                for j in 0..NR {
+                for j in 0..LANES {
                     x[0][j] = (x[0][j] + pre[0][j]).sigmoid();
                     x[1][j] = (x[1][j] + pre[1][j]).sigmoid();
                     x[2][j] = x[0][j].mul_add(pre[2][j], x[2][j]).tanh();
@@ -285,13 +291,13 @@ impl<T: Math> Step<'_, T> {
                 self.cells[row * n + u..][..w].copy_from_slice(&pre[2][..w]);
             }
             Kind::Tanh => {
-                for j in 0..NR {
+                for j in 0..LANES {
                     x[0][j] = (x[0][j] + pre[0][j]).tanh();
                     new[j] = x[0][j];
                 }
             }
             Kind::Relu => {
-                for j in 0..NR {
+                for j in 0..LANES {
                     let v = x[0][j] + pre[0][j];
                     // NaN stays: the comparison with it is false.
                     x[0][j] = if v < T::ZERO { T::ZERO } else { v };
@@ -361,14 +367,16 @@ pub fn backward<T: Math>(
     if n == 0 || rows == 0 {
         return Ok(());
     }
-    let packed = panels(mat::rows(k.w, n).t(), n, g * n)?;
+    // SAFETY: g * n rows of n weights.
+    let packed = unsafe { Right::pack(mat::rows(k.w, n), g * n, n)? };
     let block = l.block();
     let (ph, pc) = (SendPtr(dh.as_mut_ptr()), SendPtr(dc.as_mut_ptr()));
     let (pg, pr, pb) = (SendPtr(dgates.as_mut_ptr()), SendPtr(drec.as_mut_ptr()), SendPtr(before.as_mut_ptr()));
     parallel::for_chunks(l.batch.div_ceil(block), &|task| {
         let r0 = task * block;
         let nr = block.min(l.batch - r0);
-        let mut a = or_stop(room::filled(MR * g * n, T::ZERO));
+        let ld = g * n + APART;
+        let mut a = or_stop(room::filled(nr * ld, T::ZERO));
         for i in (0..l.sizes.len()).rev() {
             let t = l.time(i);
             let active = l.sizes[t].saturating_sub(r0).min(nr);
@@ -406,37 +414,20 @@ pub fn backward<T: Math>(
                     || cell_backward(l.kind, n, y, cells, cb, hb, go, dh, dc, dg, dr),
                 );
             }
+            if active == 0 {
+                continue;
+            }
             // dh += gradient of the gates times the recurrent weights.
             let src = if l.kind == Kind::Gru { pr } else { pg };
-            for s in 0..active.div_ceil(MR) {
-                let rows = MR.min(active - s * MR);
-                let first = r0 + s * MR;
-                // SAFETY: these rows were written above by this task.
-                unsafe {
-                    let m = Mat {
-                        ptr: src.get().add((l.offsets[t] + first) * g * n).cast_const(),
-                        rs: (g * n) as isize,
-                        cs: 1,
-                    };
-                    mat::pack(&mut a, m, rows, MR, g * n, T::ONE);
+            // SAFETY: these rows were written above by this task; its rows of the state are its own.
+            unsafe {
+                let from = src.get().add((l.offsets[t] + r0) * g * n).cast_const();
+                for r in 0..active {
+                    let row = std::slice::from_raw_parts(from.add(r * g * n), g * n);
+                    a[r * ld..][..g * n].copy_from_slice(row);
                 }
-                dispatch(
-                    #[inline(always)]
-                    || {
-                        for u in (0..n).step_by(NR) {
-                            let tile = mat::tile(&a, &packed[u * g * n..][..NR * g * n]);
-                            for i in 0..rows {
-                                // SAFETY: row first + i of the state belongs to this task.
-                                let d = unsafe {
-                                    std::slice::from_raw_parts_mut(ph.get().add((first + i) * n + u), NR.min(n - u))
-                                };
-                                for (d, v) in d.iter_mut().zip(&tile[i]) {
-                                    *d += *v;
-                                }
-                            }
-                        }
-                    },
-                );
+                let to = ph.get().add(r0 * n);
+                packed.times(mat::rows(&a, ld), active, 0, n, to, n, Add::Dst, std::ptr::null());
             }
         }
     });

@@ -5,11 +5,15 @@ use crate::tensor::PyTensor;
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::PyTuple;
+use rustnn_ops::pointwise;
 
 type Obj<'a, 'py> = &'a Bound<'py, PyAny>;
 
 fn binary(op: &'static Named, a: Obj<'_, '_>, b: Obj<'_, '_>) -> PyResult<Py<PyAny>> {
     let py = a.py();
+    if let Some(r) = op.directly(a, b)? {
+        return Ok(r);
+    }
     if let Some(r) = op.call(py, &[a, b], false)? {
         return Ok(r);
     }
@@ -33,11 +37,11 @@ fn inplace(op: &'static Named, a: Obj<'_, '_>, b: Obj<'_, '_>) -> PyResult<()> {
     }
 }
 
-static ADD: Named = Named::new("add");
-static SUB: Named = Named::new("sub");
+static ADD: Named = Named::of_two("add", |a, b| pointwise::add(a, b));
+static SUB: Named = Named::of_two("sub", |a, b| pointwise::sub(a, b));
 static RSUB: Named = Named::new("rsub");
-static MUL: Named = Named::new("mul");
-static DIV: Named = Named::new("div");
+static MUL: Named = Named::of_two("mul", |a, b| pointwise::mul(a, b));
+static DIV: Named = Named::of_two("div", |a, b| pointwise::div(a, b));
 static RDIV: Named = Named::new("_rdiv");
 static FLOOR_DIV: Named = Named::new("floor_divide");
 static RFLOOR_DIV: Named = Named::new("_rfloor_divide");

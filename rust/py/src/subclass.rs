@@ -31,6 +31,14 @@ pub fn _set_torch_function_enabled(on: bool) -> bool {
     ENABLED.replace(on)
 }
 
+/// Whether it is a tensor of no subclass that could want to see calls.
+#[inline]
+pub fn is_plain(obj: &Bound<'_, PyAny>) -> bool {
+    let ty = obj.get_type_ptr();
+    ty == PyTensor::type_object_raw(obj.py())
+        || PARAMETER.get(obj.py()).is_some_and(|p| p.as_ptr().cast::<ffi::PyTypeObject>() == ty)
+}
+
 /// Lets a subclass among the arguments take the call over. `None` means: go on as usual.
 #[inline]
 pub fn intercept(

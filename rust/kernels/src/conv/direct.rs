@@ -19,7 +19,9 @@ const STEPS: usize = 288;
 /// Values of a chunk's input block, about: half of L2 in f32.
 const BLOCK: usize = 64 << 10;
 /// Multiplications worth handing to another thread.
-const WORK: usize = 400_000;
+pub(super) const WORK: usize = 400_000;
+/// Values worth packing on another thread.
+pub(super) const PACK: usize = 16_384;
 
 /// One pass: `dst[n, g, m, q] = bias[g, m] + sum over c, taps of weight * src[n, g, c, q * step + tap]`.
 pub struct Pass<'a, T> {
@@ -32,10 +34,59 @@ pub struct Pass<'a, T> {
     pub dst: *mut T,
     pub target: [usize; 3],
     pub axes: [AxisRun; 3],
-    /// Weight of (group, output channel, input channel, kernel index per axis).
-    pub weight: &'a (dyn Fn(usize, usize, usize, [usize; 3]) -> T + Sync),
+    pub weights: Weights<'a, T>,
     /// `groups * cout` values or null.
     pub bias: *const T,
+}
+
+// SAFETY: addresses whose use the function that runs the pass answers for; its chunks write disjoint parts of `dst`.
+unsafe impl<T: Sync> Sync for Pass<'_, T> {}
+
+/// Where the weights of a pass lie: that of (group, output channel m, input channel c, tap of flat index t) at
+/// `group * g + m * out + c * input + t`.
+#[derive(Clone, Copy)]
+pub struct Weights<'a, T> {
+    pub values: &'a [T],
+    pub group: usize,
+    pub out: usize,
+    pub input: usize,
+    /// Sizes of the kernel.
+    pub kernel: [usize; 3],
+}
+
+impl<T: Gemm> Weights<'_, T> {
+    /// Packs rows `m0..m1` and steps `k0..k0 + kc` of a group's matrix `[cout][channel, tap]` as `[step][row]`.
+    ///
+    /// # Safety
+    /// `dst` has room for `kc * (m1 - m0)` values; rows, channels and taps exist.
+    pub unsafe fn pack(&self, g: usize, m0: usize, m1: usize, k0: usize, kc: usize, taps: &[usize], dst: *mut T) {
+        let (rows, n) = (m1 - m0, taps.len());
+        for i in 0..rows {
+            let row = self.values.as_ptr().wrapping_add(g * self.group + (m0 + i) * self.out);
+            let (mut c, mut t) = (k0 / n, k0 % n);
+            for k in 0..kc {
+                // SAFETY: by this function's contract.
+                unsafe { *dst.add(k * rows + i) = *row.add(c * self.input + taps[t]) };
+                t += 1;
+                if t == n {
+                    (c, t) = (c + 1, 0);
+                }
+            }
+        }
+    }
+}
+
+impl<T> Pass<'_, T> {
+    /// Flat index in the kernel of each tap that the pass uses, in its order.
+    pub fn flat_taps(&self) -> Result<Vec<usize>> {
+        let [_, h, w] = self.weights.kernel;
+        let [a, b, c] = &self.axes;
+        room::collected(
+            a.taps
+                .iter()
+                .flat_map(|x| b.taps.iter().flat_map(move |y| c.taps.iter().map(move |z| (x.0 * h + y.0) * w + z.0))),
+        )
+    }
 }
 
 /// A vector of outputs: where it reads relative to the block, where it writes in its plane, how many values count.
@@ -101,15 +152,12 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
 
     // Offsets of all taps, channel by channel, then kernel order.
     let mut offsets: Vec<u32> = room::with_capacity(k)?;
-    let mut kernel: Vec<[usize; 3]> = room::with_capacity(taps)?;
+    let flat = p.flat_taps()?;
     for c in 0..p.cin {
         for d in 0..p.axes[0].taps.len() {
             for h in 0..p.axes[1].taps.len() {
                 for w in 0..p.axes[2].taps.len() {
                     offsets.push((c * window.plane + window.tap(d, h, w)) as u32);
-                    if c == 0 {
-                        kernel.push([p.axes[0].taps[d].0, p.axes[1].taps[h].0, p.axes[2].taps[w].0]);
-                    }
                 }
             }
         }
@@ -150,28 +198,23 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
     let failed = AtomicBool::new(false);
     scratch::with(p.groups * p.cout * k, |packed: *mut T| {
         // Pack: per group, per block of steps, per panel of channels, step by step.
-        let mut at = packed;
-        for g in 0..p.groups {
-            let mut k0 = 0;
-            while k0 < k {
-                let kc = block.min(k - k0);
-                for q in 0..panels {
-                    let (m0, m1) = (panel_start(q, panels, p.cout), panel_start(q + 1, panels, p.cout));
-                    for t in k0..k0 + kc {
-                        for m in m0..m1 {
-                            // SAFETY: exactly `groups * cout * k` values are written in turn.
-                            unsafe {
-                                *at = (p.weight)(g, m, t / taps, kernel[t % taps]);
-                                at = at.add(1);
-                            }
-                        }
-                    }
+        let packed = SendPtr(packed);
+        let blocks = k.div_ceil(block.max(1));
+        let grain = (PACK / (block * tallest).max(1)).max(1);
+        for_range(p.groups * blocks * panels, grain, |range| {
+            for i in range {
+                let (q, b, g) = (i % panels, i / panels % blocks, i / panels / blocks);
+                let (m0, m1) = (panel_start(q, panels, p.cout), panel_start(q + 1, panels, p.cout));
+                let (k0, kc) = (b * block, block.min(k - b * block));
+                // SAFETY: each (group, block, panel) has its own place among `groups * cout * k` values.
+                unsafe {
+                    let dst = packed.get().add(g * p.cout * k + k0 * p.cout + m0 * kc);
+                    p.weights.pack(g, m0, m1, k0, kc, &flat, dst);
                 }
-                k0 += kc;
             }
-        }
+        });
         let (src, dst) = (SendPtr(p.src.cast_mut()), SendPtr(p.dst));
-        let (packed, bias) = (SendPtr(packed), SendPtr(p.bias.cast_mut()));
+        let bias = SendPtr(p.bias.cast_mut());
         let (in_plane, out_plane): (usize, usize) = (p.source.iter().product(), p.target.iter().product());
         let (cin, cout, groups, dst_step) = (p.cin, p.cout, p.groups, p.axes[2].dst_step);
         let has_bias = !p.bias.is_null();

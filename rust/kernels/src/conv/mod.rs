@@ -1,10 +1,12 @@
 //! Convolutions of one to three dimensions, any stride, padding, dilation and groups, on contiguous `[N, C, ..]`.
 //!
 //! [`forward`], [`grad_input`] (which is also the transposed convolution) and [`grad_weight`] all read a small padded
-//! copy of the rows they need ([`window`]); no matrix of patches is built and no layout is changed.
+//! copy of the rows they need ([`window`]); no matrix of patches is built and no layout is changed. Only where images are
+//! so small that their rows would not fill vectors are outputs of many images put side by side ([`pixels`]).
 
 mod direct;
 mod geometry;
+mod pixels;
 #[cfg(test)]
 mod tests;
 mod weight;
@@ -13,7 +15,7 @@ mod window;
 use crate::gemm::blocked::Gemm;
 use crate::room::{self, or_stop};
 use crate::{Raw, scratch};
-use direct::Pass;
+use direct::{Pass, Weights};
 pub use geometry::{Axis, ConvParams, Geometry};
 use rustnn_base::{DType, Float, Result, bf16, f16, not_implemented, runtime_error};
 use rustnn_simd::{Isa, isa};
@@ -56,6 +58,15 @@ fn sizes(geo: &Geometry, f: impl Fn(&Axis) -> usize) -> [usize; 3] {
     std::array::from_fn(|d| f(&geo.axes[d]))
 }
 
+/// Runs a pass the way that suits its shape.
+///
+/// # Safety
+/// As [`direct::run`].
+unsafe fn run<T: Gemm>(pass: &Pass<T>, isa: Isa) -> Result<()> {
+    // SAFETY: passed on.
+    unsafe { if pixels::suits(pass) { pixels::run(pass, isa) } else { direct::run(pass, isa) } }
+}
+
 fn forward_of<T: Gemm>(geo: Geometry, x: &[T], w: &[T], bias: Option<&[T]>, out: &mut [T], isa: Isa) -> Result<()> {
     let geo = flatten(geo);
     let (cin, cout, taps) = (geo.cin, geo.cout, geo.taps());
@@ -70,11 +81,11 @@ fn forward_of<T: Gemm>(geo: Geometry, x: &[T], w: &[T], bias: Option<&[T]>, out:
         dst: out.as_mut_ptr(),
         target: sizes(&geo, |a| a.output),
         axes: std::array::from_fn(|d| whole_axis(&geo.axes[d])),
-        weight: &|g, m, c, t| w[((g * cout + m) * cin + c) * taps + (t[0] * kernel[1] + t[1]) * kernel[2] + t[2]],
+        weights: Weights { values: w, group: cout * cin * taps, out: cin * taps, input: taps, kernel },
         bias: bias.map_or(std::ptr::null(), <[T]>::as_ptr),
     };
     // SAFETY: `Geometry::new` checked the sizes against the shapes the slices came with.
-    unsafe { direct::run(&pass, isa) }
+    unsafe { run(&pass, isa) }
 }
 
 fn grad_input_of<T: Gemm>(geo: Geometry, dy: &[T], w: &[T], bias: Option<&[T]>, dx: &mut [T], isa: Isa) -> Result<()> {
@@ -97,11 +108,11 @@ fn grad_input_of<T: Gemm>(geo: Geometry, dy: &[T], w: &[T], bias: Option<&[T]>, 
             dst: dx.as_mut_ptr(),
             target: sizes(&geo, |a| a.input),
             axes: std::array::from_fn(|d| phase_axis(&geo.axes[d], phase[d])),
-            weight: &|g, m, c, t| w[((g * cout + c) * cin + m) * taps + (t[0] * kernel[1] + t[1]) * kernel[2] + t[2]],
+            weights: Weights { values: w, group: cout * cin * taps, out: taps, input: cin * taps, kernel },
             bias: bias.map_or(std::ptr::null(), <[T]>::as_ptr),
         };
         // SAFETY: as in `forward_of`.
-        unsafe { direct::run(&pass, isa)? };
+        unsafe { run(&pass, isa)? };
     }
     Ok(())
 }

@@ -32,8 +32,8 @@ backward_table! {
     LeakyRelu(slope) => |g, x| pick(x > R::ZERO, g, g * slope);
     Elu(alpha, scale, input) => |g, x| pick(x <= R::ZERO, g * (alpha * scale * input) * (x * input).exp(), g * scale);
     Gelu => |g, x| {
-        let density = R::of(0.398_942_280_401_432_7) * (R::of(-0.5) * x * x).exp();
-        g * x.mul_add(density, x.phi())
+        let (phi, density) = x.phi_density();
+        g * x.mul_add(density, phi)
     };
     GeluTanh => |g, x| {
         let (k, c) = (R::of(0.797_884_560_802_865_4), R::of(0.044_715));

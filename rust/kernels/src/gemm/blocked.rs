@@ -51,7 +51,7 @@ impl Gemm for f64 {}
 
 /// A block of the left operand.
 #[derive(Clone, Copy)]
-enum Block<T> {
+pub(crate) enum Block<T> {
     /// In panels of rows, as `pack_a` leaves them.
     Packed(*const T),
     /// As it lies.
@@ -68,7 +68,7 @@ fn in_place<T>(p: &Problem<T>) -> bool {
 ///
 /// # Safety
 /// `a` shows and `pb` holds the blocks; C (and the bias) reach the block; no other thread touches it.
-unsafe fn tiles<T: Gemm>(
+pub(crate) unsafe fn tiles<T: Gemm>(
     p: &Problem<T>,
     micro: &Micro<T>,
     a: Block<T>,

@@ -13,6 +13,14 @@ use rustnn_core::{DType, Dims, Result, Scalar, Tensor, mode};
 
 /// Sizes from Python, none negative.
 pub(crate) fn sizes(op: &str, size: &[i64]) -> Result<Dims> {
+    // What nearly all calls are, without the machinery of collecting results.
+    if size.len() <= 5 && size.iter().all(|&s| s >= 0) {
+        let mut dims = [0; 5];
+        for (d, &s) in dims.iter_mut().zip(size) {
+            *d = s as usize;
+        }
+        return Ok(Dims::from_buf_and_len(dims, size.len()));
+    }
     size.iter()
         .map(|&s| {
             usize::try_from(s).map_err(|_| match op {

@@ -14,12 +14,17 @@ const ALL: u32 = METHOD | TORCH | INPLACE | OUT | DIRECT;
 
 /// One pass of a kernel, without a graph.
 pub fn forward(kernel: Binary, a: Num, b: Num, dtype: DType, name: &str) -> Result<Tensor> {
-    let run = || -> Result<Tensor> {
-        let out = place(&[a, b], dtype)?;
-        windows([a, b], dtype, |[ra, rb]| elementwise::binary(kernel, &out.raw(), ra, rb))?;
-        Ok(out)
-    };
-    run().map_err(|e| e.in_op(name))
+    match unnamed(kernel, a, b, dtype) {
+        Ok(out) => Ok(out),
+        Err(e) => Err(e.in_op(name)),
+    }
+}
+
+#[inline(always)]
+fn unnamed(kernel: Binary, a: Num, b: Num, dtype: DType) -> Result<Tensor> {
+    let out = place(&[a, b], dtype)?;
+    windows([a, b], dtype, |[ra, rb]| elementwise::binary(kernel, &out.raw(), ra, rb))?;
+    Ok(out)
 }
 
 fn both_need(a: Num, b: Num) -> bool {
@@ -38,6 +43,9 @@ pub fn add<'a, 'b>(a: impl Into<Num<'a>>, b: impl Into<Num<'b>>) -> Result<Tenso
 
 /// `a + alpha·b`
 pub fn add_alpha(a: Num, b: Num, alpha: Scalar) -> Result<Tensor> {
+    if alpha == Scalar::Int(1) {
+        return add(a, b);
+    }
     let dtype = promote(&[a, b]);
     check_alpha(dtype, alpha)?;
     if alpha.to_f64() == 1.0 {

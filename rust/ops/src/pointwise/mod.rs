@@ -95,6 +95,7 @@ impl<'a> Num<'a> {
 }
 
 /// The dtype in which operands meet.
+#[inline]
 #[must_use]
 pub fn promote(nums: &[Num]) -> DType {
     if let [Num::T(a), rest @ ..] = nums {
@@ -107,6 +108,11 @@ pub fn promote(nums: &[Num]) -> DType {
             return d;
         }
     }
+    promote_mixed(nums)
+}
+
+#[inline(never)]
+fn promote_mixed(nums: &[Num]) -> DType {
     result_type(nums.iter().map(|n| n.operand()), mode::default_dtype())
 }
 
@@ -130,9 +136,14 @@ pub fn broadcast(nums: &[Num]) -> Result<Dims> {
 }
 
 /// A place for the result: the destination on offer, or a fresh tensor in the operands' memory order.
+#[inline]
 pub fn place(nums: &[Num], dtype: DType) -> Result<Tensor> {
     if let Some(Num::T(first)) = nums.first() {
-        if nums[1..].iter().all(|n| n.tensor().is_none_or(|t| t.shape() == first.shape())) {
+        let alike = |t: &Tensor| same_shape(t.shape(), first.shape());
+        if nums[1..].iter().all(|n| n.tensor().is_none_or(alike)) {
+            if first.is_contiguous() && !dest::offered() {
+                return Tensor::empty(first.shape(), dtype);
+            }
             return place_shaped(nums, first.shape(), dtype);
         }
     }
@@ -140,6 +151,13 @@ pub fn place(nums: &[Num], dtype: DType) -> Result<Tensor> {
     place_shaped(nums, &shape, dtype)
 }
 
+/// As `==`, which calls the system's `memcmp` for these few numbers.
+#[inline]
+fn same_shape(a: &[usize], b: &[usize]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b)
+}
+
+#[inline(never)]
 fn place_shaped(nums: &[Num], shape: &[usize], dtype: DType) -> Result<Tensor> {
     if let Some(d) = dest::take(shape, dtype) {
         // An operand that shares memory with it in any other way than being it must not be overwritten early.
@@ -158,6 +176,7 @@ fn place_shaped(nums: &[Num], shape: &[usize], dtype: DType) -> Result<Tensor> {
 }
 
 /// Runs `f` on windows of the operands; numbers are cast to `dtype`'s arithmetic.
+#[inline]
 pub fn windows<const N: usize, R>(nums: [Num; N], dtype: DType, f: impl FnOnce([&Raw; N]) -> R) -> R {
     if nums.iter().all(|n| matches!(n, Num::T(_))) {
         let nothing = Scalar::Bool(false);

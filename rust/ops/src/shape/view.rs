@@ -10,7 +10,7 @@ use rustnn_core::{DType, Dims, Layout, Result, Strides, Tensor, attach, attach_v
 use rustnn_kernels::copy;
 
 fn viewed(x: &Tensor, layout: Layout) -> Result<Tensor> {
-    let shape = Dims::from_slice(x.shape());
+    let shape: Dims = layout::few(x.shape());
     attach_view("ViewBackward0", x.view_of(layout), x, move |_, g| Ok(grads![reshape_to(g, &shape)?]))
 }
 

@@ -15,9 +15,10 @@ use parse::{Given, Misfit, parse};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
-use rustnn_core::{Tensor, caught, dest};
+use pyo3::types::{PyFloat, PyString, PyTuple};
+use rustnn_core::{Scalar, Tensor, caught, dest};
 use rustnn_ops::inplace::{write_back, write_out};
+use rustnn_ops::pointwise::Num;
 use rustnn_ops::sig::Signature;
 use rustnn_ops::{Arg, Args, DIRECT, OpDef, Ret};
 use std::collections::HashMap;
@@ -59,6 +60,12 @@ fn table() -> PyResult<&'static Table> {
 /// All overloads, for the generated stubs and tests.
 pub fn overloads() -> PyResult<&'static [Overload]> {
     Ok(&table()?.overloads)
+}
+
+/// The tensor in an object that no subclass wants to see first.
+#[inline]
+fn plain_tensor(obj: &Bound<'_, PyAny>) -> Option<Tensor> {
+    if subclass::is_plain(obj) { crate::tensor::tensor_of(obj) } else { None }
 }
 
 /// Elements above which other Python threads may run during an op.
@@ -152,24 +159,27 @@ fn dispatch(py: Python<'_>, t: &Table, entry: &Entry, given: &Given<'_>) -> PyRe
         expected.join("\n")
     )))
 }
-fn largest(args: &Args) -> usize {
-    args.given()
-        .iter()
-        .map(|a| match a {
-            Arg::Tensor(t) => t.numel(),
-            Arg::Tensors(v) => v.iter().map(Tensor::numel).sum(),
-            Arg::Ints(v) => v.iter().try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?)).unwrap_or(0),
-            _ => 0,
-        })
-        .max()
-        .unwrap_or(0)
+/// Whether any argument holds, or asks for, many elements.
+#[inline]
+fn is_long(args: &Args) -> bool {
+    args.given().iter().any(|a| match a {
+        Arg::Tensor(t) => t.numel() >= RELEASE_ABOVE,
+        Arg::Tensors(v) => v.iter().map(Tensor::numel).sum::<usize>() >= RELEASE_ABOVE,
+        Arg::Ints(v) => {
+            let n = v.iter().try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?));
+            n.is_some_and(|n| n >= RELEASE_ABOVE)
+        }
+        _ => false,
+    })
 }
 
 /// Runs an op, other Python threads running meanwhile if it is long.
 fn compute(py: Python<'_>, o: &Overload, args: &Args) -> PyResult<Ret> {
-    let call = || caught(|| (o.def.call)(args)).map_err(|e| e.short_of_memory_in(o.sig.name));
-    let result = if largest(args) >= RELEASE_ABOVE { py.detach(call) } else { call() };
-    result.or_raise()
+    let call = || caught(|| (o.def.call)(args));
+    match if is_long(args) { py.detach(call) } else { call() } {
+        Ok(ret) => Ok(ret),
+        Err(e) => Err(e.short_of_memory_in(o.sig.name)).or_raise(),
+    }
 }
 
 fn run(
@@ -202,11 +212,24 @@ fn run(
         }
         return Ok(slf.unbind());
     }
-    let ret = compute(py, o, args)?;
     match out {
-        None => finish(py, ret),
-        Some(out) => write_outs(out.bind(py), ret),
+        None => finish(py, compute(py, o, args)?),
+        Some(out) => compute_into(py, o, args, out.bind(py)),
     }
+}
+
+/// Runs an op whose result goes to `out`: straight into it if one kernel writes it and nothing is recorded.
+fn compute_into(py: Python<'_>, o: &Overload, args: &Args, out: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    let place = (o.def.flags & DIRECT != 0).then(|| crate::tensor::tensor_of(out)).flatten();
+    let free = |t: &Tensor| !t.tracked() && !tensors(args).any(Tensor::tracked);
+    let Some(t) = place.filter(free) else { return write_outs(out, compute(py, o, args)?) };
+    rustnn_core::inplace::check_writable(&t).or_raise()?;
+    let ret = dest::offer(&t, || compute(py, o, args))?;
+    if matches!(&ret, Ret::Tensor(r) if r.same(&t)) {
+        t.bump_version();
+        return Ok(out.clone().unbind());
+    }
+    write_outs(out, ret)
 }
 
 fn tensors(args: &Args) -> impl Iterator<Item = &Tensor> {
@@ -273,11 +296,42 @@ pub fn finish(py: Python<'_>, ret: Ret) -> PyResult<Py<PyAny>> {
 pub struct Named {
     name: &'static str,
     found: OnceLock<Vec<usize>>,
+    /// The op itself, for operands that need no parser.
+    of_two: Option<OfTwo>,
 }
+
+/// An op of two operands without further arguments.
+type OfTwo = fn(Num, Num) -> rustnn_core::Result<Tensor>;
 
 impl Named {
     pub const fn new(name: &'static str) -> Self {
-        Named { name, found: OnceLock::new() }
+        Named { name, found: OnceLock::new(), of_two: None }
+    }
+
+    /// An op of two operands, which is `f` when nothing else is given.
+    pub const fn of_two(name: &'static str, f: OfTwo) -> Self {
+        Named { name, found: OnceLock::new(), of_two: Some(f) }
+    }
+
+    /// The shortest way, for what most operators are: a small plain tensor and another one or a number. `Ok(None)` when
+    /// it is not that.
+    #[inline]
+    pub fn directly(&self, a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+        let (Some(f), Some(x)) = (self.of_two, plain_tensor(a)) else { return Ok(None) };
+        let r = if let Some(y) = plain_tensor(b) {
+            // No more than so many elements can come of it, whatever broadcasts.
+            if x.numel() >= RELEASE_ABOVE
+                || (x.shape() != y.shape() && x.numel().saturating_mul(y.numel()) >= RELEASE_ABOVE)
+            {
+                return Ok(None);
+            }
+            f(Num::T(&x), Num::T(&y))
+        } else if x.numel() < RELEASE_ABOVE && b.is_exact_instance_of::<PyFloat>() {
+            f(Num::T(&x), Num::S(Scalar::Float(b.extract()?)))
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(wrap(a.py(), r.or_raise()?)?.into_any()))
     }
 
     /// Calls it with (at most four) Python objects; `Ok(None)` when no overload takes them.

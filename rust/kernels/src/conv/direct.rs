@@ -61,17 +61,20 @@ impl<T: Gemm> Weights<'_, T> {
     /// `dst` has room for `kc * (m1 - m0)` values; rows, channels and taps exist.
     pub unsafe fn pack(&self, g: usize, m0: usize, m1: usize, k0: usize, kc: usize, taps: &[usize], dst: *mut T) {
         let (rows, n) = (m1 - m0, taps.len());
-        for i in 0..rows {
-            let row = self.values.as_ptr().wrapping_add(g * self.group + (m0 + i) * self.out);
-            let (mut c, mut t) = (k0 / n, k0 % n);
-            for k in 0..kc {
-                // SAFETY: by this function's contract.
-                unsafe { *dst.add(k * rows + i) = *row.add(c * self.input + taps[t]) };
-                t += 1;
-                if t == n {
-                    (c, t) = (c + 1, 0);
+        let base = self.values.as_ptr().wrapping_add(g * self.group + m0 * self.out);
+        let mut k = 0;
+        // Channel by channel: the taps of neighbouring rows lie together in one of the two directions.
+        while k < kc {
+            let (c, t0) = ((k0 + k) / n, (k0 + k) % n);
+            let run = (n - t0).min(kc - k);
+            for i in 0..rows {
+                let from = base.wrapping_add(i * self.out + c * self.input);
+                for t in 0..run {
+                    // SAFETY: by this function's contract.
+                    unsafe { *dst.add((k + t) * rows + i) = *from.add(taps[t0 + t]) };
                 }
             }
+            k += run;
         }
     }
 }

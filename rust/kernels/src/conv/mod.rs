@@ -120,8 +120,15 @@ fn grad_input_of<T: Gemm>(geo: Geometry, dy: &[T], w: &[T], bias: Option<&[T]>, 
 fn grad_weight_of<T: Gemm>(geo: Geometry, dy: &[T], x: &[T], dw: &mut [T], isa: Isa) -> Result<()> {
     let geo = flatten(geo);
     let axes = std::array::from_fn(|d| whole_axis(&geo.axes[d]));
+    let (dy, x, dw) = (dy.as_ptr(), x.as_ptr(), dw.as_mut_ptr());
     // SAFETY: as in `forward_of`.
-    unsafe { weight::grad_weight(&geo, axes, dy.as_ptr(), x.as_ptr(), dw.as_mut_ptr(), isa) }
+    unsafe {
+        if pixels::suits_weight(&geo) {
+            pixels::grad_weight(&geo, &axes, dy, x, dw, isa)
+        } else {
+            weight::grad_weight(&geo, axes, dy, x, dw, isa)
+        }
+    }
 }
 
 /// Runs `$body` with the operands as f32 or f64 slices; 16-bit ones are widened first and the result rounded once.

@@ -3,8 +3,11 @@
 //! is packed straight from the images, panel by panel, and whose result goes back to its planes.
 //!
 //! Packing costs about a cycle per value, which `cout` multiplications pay for; so it is for 32 channels and more.
+//! The weight's gradient is the same product turned round: outputs are what is summed over.
 
 use super::direct::{PACK, Pass, WORK};
+use super::geometry::Geometry;
+use super::window::AxisRun;
 use crate::gemm::View;
 use crate::gemm::blocked::{Block, Gemm, KC, Problem, tiles};
 use crate::parallel::{SendPtr, for_range};
@@ -268,5 +271,154 @@ unsafe fn put_back<T: Gemm>(
             unsafe { std::ptr::copy_nonoverlapping(c.add(m * width + i), dst.add(first + (i0 + m) * out_plane), run) };
         }
         i += run;
+    }
+}
+
+/// Whether the weight's gradient is better made by [`grad_weight`], by its shape alone.
+pub fn suits_weight(geo: &Geometry) -> bool {
+    let plane = geo.out_plane();
+    let columns = geo.cin.saturating_mul(geo.taps());
+    plane != 0 && plane <= SMALL && geo.cout >= 32 && columns >= 32 && geo.batch.saturating_mul(plane) >= 16
+}
+
+/// `weight[g, m, c, tap] = sum over images and outputs of grad[n, g, m, q] * input[n, g, c, q * stride + tap]`.
+///
+/// # Safety
+/// As [`super::weight::grad_weight`].
+pub unsafe fn grad_weight<T: Gemm>(
+    geo: &Geometry,
+    axes: &[AxisRun; 3],
+    grad: *const T,
+    input: *const T,
+    weight: *mut T,
+    isa: Isa,
+) -> Result<()> {
+    let micro = T::micro(isa);
+    let (nr, lanes, cout) = (micro.nr(), micro.lanes, geo.cout);
+    let (plane, columns) = (geo.out_plane(), geo.cin * geo.taps());
+    let pixels = geo.batch * plane;
+    let up = cout.div_ceil(micro.mr());
+    let failed = AtomicBool::new(false);
+    let (grad, input, weight) = (SendPtr(grad.cast_mut()), SendPtr(input.cast_mut()), SendPtr(weight));
+    for g in 0..geo.groups {
+        scratch::with(cout * pixels, |pa: *mut T| {
+            let pa = SendPtr(pa);
+            for_range(pixels.div_ceil(KC), (PACK / (cout * KC)).max(1), |range| {
+                for k0 in range.map(|b| b * KC) {
+                    let kc = KC.min(pixels - k0);
+                    for q in 0..up {
+                        let (m0, m1) = (q * cout / up, (q + 1) * cout / up);
+                        // SAFETY: outputs k0..k0 + kc of the gradient; the panel's own place.
+                        unsafe {
+                            let to = pa.get().add(k0 * cout + m0 * kc);
+                            for k in 0..kc {
+                                let (image, place) = ((k0 + k) / plane, (k0 + k) % plane);
+                                let from = grad.get().add((image * geo.groups + g) * cout * plane + place);
+                                for m in m0..m1 {
+                                    *to.add(k * (m1 - m0) + m - m0) = *from.add(m * plane);
+                                }
+                            }
+                        }
+                    }
+                }
+            });
+            let width = nr * PANELS;
+            let work = cout.saturating_mul(pixels).saturating_mul(width.min(columns));
+            for_range(columns.div_ceil(width), (WORK / work.max(1)).max(1), |range| {
+                let done = scratch::with(width * KC, |pb: *mut T| {
+                    for j0 in range.map(|i| i * width) {
+                        let nb = width.min(columns - j0);
+                        let nothing = View { ptr: std::ptr::null(), rs: 0, cs: 0 };
+                        let problem = Problem {
+                            m: cout,
+                            n: columns,
+                            k: pixels,
+                            a: nothing,
+                            b: nothing,
+                            c: weight.get().wrapping_add(g * cout * columns),
+                            ldc: columns,
+                            alpha: T::ONE,
+                            add: Add::Nothing,
+                            bias: std::ptr::null(),
+                        };
+                        for k0 in (0..pixels).step_by(KC) {
+                            let kc = KC.min(pixels - k0);
+                            for j in (0..nb).step_by(nr) {
+                                let w = nr.min(nb - j);
+                                // SAFETY: columns and outputs that exist; room for a panel of kc steps.
+                                unsafe {
+                                    let to = pb.add(j * kc);
+                                    let wide = w.next_multiple_of(lanes);
+                                    pack_columns(geo, axes, input.get(), g, k0, kc, j0 + j, w, wide, to);
+                                }
+                            }
+                            let a = Block::Packed(pa.get().wrapping_add(k0 * cout).cast_const());
+                            // SAFETY: packed operands; these columns of the weight are this chunk's own.
+                            unsafe { tiles(&problem, micro, a, pb, 0, cout, up, j0, nb, kc, k0 == 0) };
+                        }
+                    }
+                });
+                if done.is_err() {
+                    failed.store(true, Ordering::Relaxed);
+                }
+            });
+        })?;
+    }
+    if failed.load(Ordering::Relaxed) {
+        return Err(Error::out_of_memory((nr * PANELS * KC * size_of::<T>()) as u64));
+    }
+    Ok(())
+}
+
+/// Packs what outputs `k0..k0 + kc` read at columns `j..j + w` (channel and tap): `dst[k * width + i]`, zero where there is
+/// no source and for `i` from `w` on.
+///
+/// # Safety
+/// The outputs and columns exist, `src` is the geometry's input, and `dst` has room for `kc * width`.
+unsafe fn pack_columns<T: Gemm>(
+    geo: &Geometry,
+    axes: &[AxisRun; 3],
+    src: *const T,
+    g: usize,
+    k0: usize,
+    kc: usize,
+    j: usize,
+    w: usize,
+    width: usize,
+    dst: *mut T,
+) {
+    let (taps, plane, in_plane) = (geo.taps(), geo.out_plane(), geo.in_plane());
+    let sizes: [usize; 3] = std::array::from_fn(|d| geo.axes[d].input);
+    let kernel: [usize; 3] = std::array::from_fn(|d| geo.axes[d].kernel);
+    for i in w..width {
+        for k in 0..kc {
+            // SAFETY: by this function's contract.
+            unsafe { *dst.add(k * width + i) = T::ZERO };
+        }
+    }
+    for i in 0..w {
+        let (c, t) = ((j + i) / taps, (j + i) % taps);
+        let t = [t / (kernel[1] * kernel[2]), t / kernel[2] % kernel[1], t % kernel[2]];
+        let tap: [isize; 3] = std::array::from_fn(|d| axes[d].taps[t[d]].1);
+        let mut k = 0;
+        // Row by row of outputs, so that the inner loop has one test.
+        while k < kc {
+            let (image, place) = ((k0 + k) / plane, (k0 + k) % plane);
+            let (h, wide) = (axes[1].n, axes[2].n);
+            let (od, oh, ow) = (place / (h * wide), place / wide % h, place % wide);
+            let run = (wide - ow).min(kc - k);
+            let zd = (od * axes[0].step) as isize + tap[0];
+            let zh = (oh * axes[1].step) as isize + tap[1];
+            let inside = zd >= 0 && zd < sizes[0] as isize && zh >= 0 && zh < sizes[1] as isize;
+            let line = if inside { (zd as usize * sizes[1] + zh as usize) * sizes[2] } else { 0 };
+            let from = src.wrapping_add(((image * geo.groups + g) * geo.cin + c) * in_plane + line);
+            for r in 0..run {
+                let x = ((ow + r) * axes[2].step) as isize + tap[2];
+                let there = inside && x >= 0 && x < sizes[2] as isize;
+                // SAFETY: a place of the source that was checked; a place of the panel.
+                unsafe { *dst.add((k + r) * width + i) = if there { *from.offset(x) } else { T::ZERO } };
+            }
+            k += run;
+        }
     }
 }

@@ -128,6 +128,8 @@ macro_rules! tile_kernels {
                     }
                     a = a.add(M);
                 }
+                // A copy to index: were it the sums themselves, they could end up in memory throughout the loop.
+                let acc = acc;
                 for j in 0..N {
                     let n = *g.lanes.add(j) as usize;
                     let dst = *g.dst.add(j);

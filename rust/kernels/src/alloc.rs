@@ -51,6 +51,12 @@ pub unsafe fn release(ptr: NonNull<u8>, bytes: usize) {
     }
 }
 
+/// Does now what the first large allocation would do once: a process that forks while another thread is doing it leaves
+/// its child waiting for ever.
+pub fn prepare() {
+    large::prepare();
+}
+
 /// Whether memory of that size could be had from elsewhere (a vector, a library): what is beyond the machine's memory,
 /// or large and not free now, is not, even if the system would promise it.
 pub(crate) fn can_have(bytes: usize) -> bool {

@@ -53,6 +53,7 @@ fn can_cast(from_: &Bound<'_, dtype::PyDType>, to: &Bound<'_, dtype::PyDType>) -
 
 #[pymodule]
 fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    rustnn_kernels::alloc::prepare();
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     m.add("_LinAlgError", m.py().get_type::<error::LinAlgError>())?;
     m.add_class::<tensor::PyTensor>()?;

@@ -79,6 +79,12 @@ fn central() -> MutexGuard<'static, Central> {
     CENTRAL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// See [`super::prepare`].
+pub(super) fn prepare() {
+    budget();
+    drop(central());
+}
+
 /// Length of the mapping for a request: eighths of a power of two, whole pages; `None` if beyond all bounds.
 fn length(bytes: usize) -> Option<usize> {
     let step = (bytes.checked_next_power_of_two()? / 16).max(PAGE);

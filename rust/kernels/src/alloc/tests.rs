@@ -204,6 +204,7 @@ fn counts_follow() {
 #[cfg_attr(miri, ignore)]
 #[cfg(unix)]
 fn a_forked_child_allocates() {
+    super::prepare();
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|s| {
         s.spawn(|| {

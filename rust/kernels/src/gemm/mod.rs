@@ -15,7 +15,7 @@ use crate::room::{self, or_stop};
 use crate::{Raw, scratch};
 pub use blocked::{Gemm, Problem};
 pub use pack::View;
-use rustnn_base::{DType, Element, Float, Result, bf16, f16, not_implemented, runtime_error};
+use rustnn_base::{DType, Element, Float, Result, bf16, f16, layout, not_implemented, runtime_error};
 use rustnn_simd::arch::Add;
 use rustnn_simd::{Isa, isa};
 
@@ -157,7 +157,7 @@ fn shapes<'a>(a: &Raw<'a>, b: &Raw<'a>, c: &Raw<'a>) -> Result<Shapes<'a>> {
     if !fits || a.dtype() != b.dtype() || a.dtype() != c.dtype() {
         return Err(bad());
     }
-    Ok(Shapes { batch: sc[..d - 2].iter().product(), m, n, k, dims: &sc[..d - 2] })
+    Ok(Shapes { batch: layout::count(&sc[..d - 2]), m, n, k, dims: &sc[..d - 2] })
 }
 
 /// `c = alpha * a b + beta * c (+ bias per column)` over the last two dimensions; the others are equal batch dimensions
@@ -253,7 +253,8 @@ fn widen<T: Float>(src: &Raw, dst: *mut f32) {
     let inner = shape.last().copied().unwrap_or(1);
     let step = strides.last().copied().unwrap_or(1);
     let lead = shape.len().saturating_sub(1);
-    let outer: usize = shape[..lead].iter().product();
+    // No rows of nothing, which may be more than any loop ends with.
+    let outer = if inner == 0 { 0 } else { layout::count(&shape[..lead]) };
     let base = SendPtr(src.ptr::<T>());
     for_range(outer, (32_768 / inner.max(1)).max(1), |r| {
         for i in r {

@@ -40,7 +40,5 @@ def test_random_calls(kind: str, seed: int, tmp_path: Path) -> None:
         env={**os.environ, "RUSTNN_FUZZ_LOG": str(log), "PYTHONHASHSEED": "0"},
     )
     last = log.read_text(encoding="utf-8") if log.exists() else "none"
-    assert run.returncode == 0, (
-        f"status {run.returncode}\nlast call: {last}\n{run.stdout[-500:]}\n{run.stderr[-3000:]}"
-    )
+    assert run.returncode == 0, f"status {run.returncode}\nlast call: {last}\n{run.stdout[-500:]}\n{run.stderr[-3000:]}"
     assert "panicked" not in run.stderr, run.stderr[-3000:]

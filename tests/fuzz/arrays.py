@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import rustnn
-
 from fuzz.run import Wrong
 
 KINDS = ("float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool", "float16")
@@ -108,15 +107,17 @@ def index(rng: random.Random, shape: tuple[int, ...], basic: bool) -> tuple[Any,
 
 
 def in_two_steps(a: np.ndarray, parts: tuple[Any, ...]) -> tuple[np.ndarray, tuple[Any, ...]]:
-    """PyTorch's whole numbers select before arrays index, NumPy's are arrays: a view, and the index that is left."""
+    """A view, and the index that is left: PyTorch's whole numbers select before arrays index, NumPy's are arrays; an
+    ellipsis that stands for no dimension parts NumPy's arrays, not PyTorch's."""
     if not any(isinstance(p, np.ndarray) for p in parts):
         return a, parts
+    if Ellipsis in [p for p in parts if not isinstance(p, np.ndarray)]:
+        used = sum(p.ndim if isinstance(p, np.ndarray) and p.dtype == bool else p is not None for p in parts) - 1
+        at = next(k for k, p in enumerate(parts) if p is Ellipsis)
+        parts = (*parts[:at], *[slice(None)] * (a.ndim - used), *parts[at + 1 :])
     first, rest = [], []
     for p in parts:
         if p is None:
-            rest.append(p)
-        elif p is Ellipsis:
-            first.append(p)
             rest.append(p)
         elif isinstance(p, int):
             first.append(p)

@@ -6,10 +6,9 @@ import random
 from typing import Any
 
 import rustnn
+from fuzz.values import Values, describe
 from ops.harness import parse_signature, surfaces
 from rustnn import _C
-
-from fuzz.values import Values, describe
 
 # Calls that sleep, exit, print, wait or change settings for good.
 LEAVE_OUT = {

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 import rustnn
-from rustnn import interop
-
 from fuzz.run import Wrong
 from fuzz.values import Values, describe
+from rustnn import interop
 
 RAN: list[str] = []
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import rustnn
-
 from fuzz.run import Wrong
 from fuzz.values import Lies, Raises
 

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import rustnn
+from fuzz.values import Values, describe
 from rustnn import nn
 from rustnn.optim import lr_scheduler
 from rustnn.utils import data
-
-from fuzz.values import Values, describe
 
 # What waits for other processes, or exits.
 LEAVE_OUT = {"DataParallel", "DistributedDataParallel", "handle_torch_function", "has_torch_function"}
@@ -93,7 +92,9 @@ class Kind:
     def layer(self, rng: random.Random) -> tuple[str, Callable[[], None]]:
         cls = rng.choice(self.layers)
         args, kwargs = self.made(rng, cls)
-        shown = f"nn.{cls.__name__}({', '.join(map(describe, args))}, **{ {k: describe(v) for k, v in kwargs.items()} })"
+        shown = (
+            f"nn.{cls.__name__}({', '.join(map(describe, args))}, **{ {k: describe(v) for k, v in kwargs.items()} })"
+        )
 
         def call() -> None:
             module = cls(*args, **kwargs)
@@ -137,7 +138,9 @@ class Kind:
         shown = f"optim.{cls.__name__}(..., **{ {k: describe(v) for k, v in kwargs.items()} })"
 
         def call() -> None:
-            params = [nn.Parameter(self.values.tensor().detach().to(rustnn.float32)) for _ in range(rng.randrange(1, 4))]
+            params = [
+                nn.Parameter(self.values.tensor().detach().to(rustnn.float32)) for _ in range(rng.randrange(1, 4))
+            ]
             groups: Any = params
             if rng.random() < 0.3:
                 groups = [{"params": params[:1], "lr": rng.choice((0.1, -1, "x"))}, {"params": params[1:]}]

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import numpy as np
 import rustnn
-
 from fuzz import arrays, graphs
 from fuzz.run import Wrong
 

@@ -31,6 +31,8 @@ class Lies:
         return 2**62
 
     def __getitem__(self, i: Any) -> float:
+        if i > 100_000:
+            raise IndexError  # Python's own loops over it would not end
         return 1.0
 
     def __index__(self) -> int:

@@ -261,7 +261,8 @@ fn plain(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>, o: Options, 
     let (len, keys) = (q.shape()[q.ndim() - 2], k.shape()[k.ndim() - 2]);
     let mut s = c::matmul(&c::mul_s(q, scale)?, &c::transpose(&k, -2, -1)?)?;
     if o.causal {
-        let hide: Vec<rustnn_core::base::B8> = room::collected((0..layout::count(&[len, keys])).map(|i| (i % keys > i / keys).into()))?;
+        let hide: Vec<rustnn_core::base::B8> =
+            room::collected((0..layout::count(&[len, keys])).map(|i| (i % keys > i / keys).into()))?;
         s = c::masked_fill(&s, &Tensor::from_slice(&hide, &[len, keys])?, f64::NEG_INFINITY)?;
     }
     if let Some(m) = mask {

@@ -106,6 +106,21 @@ pub(crate) fn cholesky(a: &[f64], n: usize) -> Result<Vec<f64>, usize> {
     Ok(l)
 }
 
+/// Reflects the columns `js` of rows `n` long by `I - tau (1, v) (1, v)^T`, row by row as they lie in memory.
+fn reflect(a: &mut [f64], n: usize, js: std::ops::Range<usize>, v: &[f64], tau: f64) {
+    let (first, rest) = a.split_at_mut(n);
+    let first = &mut first[js.clone()];
+    let mut sums = or_stop(room::copied(first));
+    for (v, row) in v.iter().zip(rest.chunks_exact(n)) {
+        sums.iter_mut().zip(&row[js.clone()]).for_each(|(s, a)| *s += v * a);
+    }
+    sums.iter_mut().for_each(|s| *s *= tau);
+    first.iter_mut().zip(&sums).for_each(|(a, s)| *a -= s);
+    for (v, row) in v.iter().zip(rest.chunks_exact_mut(n)) {
+        row[js.clone()].iter_mut().zip(&sums).for_each(|(a, s)| *a -= s * v);
+    }
+}
+
 /// Householder QR of an `m x n` matrix, packed as LAPACK packs it: R on and above the diagonal, below it the vectors
 /// (their leading 1 left out), and the factors tau.
 pub(crate) fn geqrf(a: &[f64], m: usize, n: usize) -> (Vec<f64>, Vec<f64>) {
@@ -123,13 +138,8 @@ pub(crate) fn geqrf(a: &[f64], m: usize, n: usize) -> (Vec<f64>, Vec<f64>) {
             let scale = 1.0 / (alpha - beta);
             (k + 1..m).for_each(|i| r[i * n + k] *= scale);
             r[k * n + k] = beta;
-            for j in k + 1..n {
-                let s: f64 = r[k * n + j] + (k + 1..m).map(|i| r[i * n + k] * r[i * n + j]).sum::<f64>();
-                r[k * n + j] -= s * tau;
-                for i in k + 1..m {
-                    r[i * n + j] -= s * tau * r[i * n + k];
-                }
-            }
+            let v: Vec<f64> = or_stop(room::collected((k + 1..m).map(|i| r[i * n + k])));
+            reflect(&mut r[k * n..], n, k + 1..n, &v, tau);
         }
         taus.push(tau);
     }
@@ -146,13 +156,8 @@ pub(crate) fn qr(a: &[f64], m: usize, n: usize, cols: usize) -> (Vec<f64>, Vec<f
     let mut watch = Watch::default();
     for (k, tau) in taus.iter().enumerate().rev() {
         or_stop(watch.tick());
-        let v = |i: usize| if i == k { 1.0 } else { packed[i * n + k] };
-        for j in 0..cols {
-            let s: f64 = tau * (k..m).map(|i| v(i) * q[i * cols + j]).sum::<f64>();
-            for i in k..m {
-                q[i * cols + j] -= s * v(i);
-            }
-        }
+        let v: Vec<f64> = or_stop(room::collected((k + 1..m).map(|i| packed[i * n + k])));
+        reflect(&mut q[k * cols..], cols, 0..cols, &v, *tau);
     }
     let mut upper = zeros(cols, n);
     for i in 0..cols {

@@ -10,6 +10,7 @@ use crate::registry::{LINALG, METHOD, OUT, OpDef, TORCH, op};
 use crate::shape::triangle::triangle;
 use rustnn_core::base::{layout, runtime_error};
 use rustnn_core::{Dims, Result, Tensor, attach, grads, save};
+use rustnn_kernels::parallel::Watch;
 
 /// The exponential of square matrices.
 pub fn matrix_exp(x: &Tensor) -> Result<Tensor> {
@@ -64,7 +65,9 @@ fn checked(name: &str, x: &Tensor, tau: &Tensor) -> Result<(usize, usize, usize)
 /// `H y` for the reflections `H = H_1 ... H_k` (in turn from the last, or from the first: the transpose).
 fn reflect(vs: &Tensor, tau: &Tensor, y: Tensor, k: usize, transposed: bool) -> Result<Tensor> {
     let mut y = y;
+    let mut watch = Watch::default();
     for step in 0..k {
+        watch.tick()?;
         let i = if transposed { step } else { k - 1 - step };
         let v = vector(vs, i)?;
         let t = f::unsqueeze(&f::narrow(tau, -1, i, 1)?, -1)?;

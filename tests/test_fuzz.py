@@ -1,4 +1,7 @@
-"""Random calls at the whole surface: no input from Python ends the process."""
+"""Random calls at the whole surface: no input from Python ends the process, hangs it, or gives a wrong value.
+
+RUSTNN_FUZZ_SEEDS (a number, 2 unless given) and RUSTNN_FUZZ_TIMES (how many times as many calls) make longer runs.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +12,33 @@ from pathlib import Path
 
 import pytest
 
-SECONDS = float(os.environ.get("RUSTNN_FUZZ_SECONDS", "15"))
+SEEDS = int(os.environ.get("RUSTNN_FUZZ_SEEDS", "2"))
+TIMES = int(os.environ.get("RUSTNN_FUZZ_TIMES", "1"))
+# As many calls as take a few seconds.
+CALLS = {"calls": 3000, "empties": 3000, "arrays": 3000, "graphs": 1000, "modules": 1500, "files": 1500, "threads": 100}
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_random_calls(seed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("kind", list(CALLS))
+def test_random_calls(kind: str, seed: int, tmp_path: Path) -> None:
     log = tmp_path / "last_call"
     run = subprocess.run(
         [
             sys.executable,
             "-X",
             "faulthandler",
-            str(Path(__file__).with_name("fuzz_calls.py")),
+            str(Path(__file__).parent / "fuzz" / "run.py"),
+            kind,
             str(seed),
-            str(SECONDS),
+            str(CALLS[kind] * TIMES),
         ],
         capture_output=True,
         text=True,
-        timeout=SECONDS + 240,
+        timeout=300 + 60 * TIMES,
         check=False,
-        env={**os.environ, "RUSTNN_FUZZ_LOG": str(log)},
+        # Sets and dictionaries of strings in the same order in every process.
+        env={**os.environ, "RUSTNN_FUZZ_LOG": str(log), "PYTHONHASHSEED": "0"},
     )
     last = log.read_text(encoding="utf-8") if log.exists() else "none"
-    assert run.returncode == 0, (
-        f"status {run.returncode}\nlast call: {last}\n{run.stdout[-500:]}\n{run.stderr[-3000:]}"
-    )
+    assert run.returncode == 0, f"status {run.returncode}\nlast call: {last}\n{run.stdout[-500:]}\n{run.stderr[-3000:]}"
     assert "panicked" not in run.stderr, run.stderr[-3000:]

@@ -24,6 +24,7 @@ import rustnn
 from rustnn._C import Tensor
 
 from ._files import atomic_write
+from ._pickles import check_memo
 
 __all__ = [
     "add_safe_globals",
@@ -565,7 +566,10 @@ def _load(
         return found
 
     reader = _TrustingReader if weights_only is False else _Reader
-    stream = io.BytesIO(archive.record("data.pkl"))
+    data = archive.record("data.pkl")
+    if weights_only is not False:
+        check_memo(data, name)
+    stream = io.BytesIO(data)
     try:
         return reader(stream, read, **options).load()
     except (EOFError, IndexError, KeyError, TypeError, ValueError, AttributeError, struct.error) as error:

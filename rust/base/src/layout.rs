@@ -73,6 +73,17 @@ pub fn count(dims: &[usize]) -> usize {
     if dims.contains(&0) { 0 } else { dims.iter().fold(1, |n: usize, &d| n.saturating_mul(d)) }
 }
 
+/// Sizes before, along and after a dimension (of no dimensions one element; all around `n` zero if there are no
+/// elements, so that no loop over the dimensions of an empty tensor, which may be of any size, runs).
+#[must_use]
+pub fn around(shape: &[usize], dim: usize) -> (usize, usize, usize) {
+    match shape.get(dim) {
+        None => (1, 1, 1),
+        Some(&n) if shape.contains(&0) => (0, n, 0),
+        Some(&n) => (count(&shape[..dim]), n, count(&shape[dim + 1..])),
+    }
+}
+
 /// Row-major strides; a size-0 dimension counts as 1, as in PyTorch.
 #[inline]
 #[must_use]
@@ -297,7 +308,9 @@ impl Layout {
     #[must_use]
     pub fn slice(&self, dim: usize, start: usize, length: usize, step: usize) -> Layout {
         let mut l = self.clone();
-        l.offset = (l.offset as isize + start as isize * l.strides[dim]) as usize;
+        // Beyond all bounds only where there are no elements, and then it does not matter where they are.
+        let moved = (start as isize).checked_mul(l.strides[dim]).and_then(|by| l.offset.checked_add_signed(by));
+        l.offset = moved.unwrap_or(l.offset);
         l.shape[dim] = length;
         l.strides[dim] = l.strides[dim].saturating_mul(step as isize);
         l

@@ -155,7 +155,10 @@ impl Tensor {
         dtype: DType,
         owner: Box<dyn Any + Send + Sync>,
     ) -> Result<Tensor> {
-        let bytes = layout.extent()?.saturating_mul(dtype.size());
+        let bytes = layout.extent()?.checked_mul(dtype.size()).filter(|&b| b <= isize::MAX as usize);
+        let bytes = bytes.ok_or_else(|| {
+            runtime_error!("sizes {:?} of {dtype} take more memory than there can be", &layout.shape[..])
+        })?;
         // SAFETY: passed on from the caller.
         let storage = unsafe { Storage::foreign(ptr, bytes, owner) };
         Self::from_storage(storage, layout, dtype)

@@ -10,6 +10,7 @@ pub mod convert;
 pub mod copy;
 pub mod ctc;
 pub mod elementwise;
+pub mod forks;
 pub mod gemm;
 pub mod index;
 pub mod loss;

@@ -195,7 +195,7 @@ pub struct Ncs {
 impl Ncs {
     #[must_use]
     pub fn numel(self) -> usize {
-        self.n * self.c * self.s
+        rustnn_base::layout::count(&[self.n, self.c, self.s])
     }
 }
 

@@ -22,7 +22,7 @@ fn join<A: Math>(a: (A, A, A), b: (A, A, A)) -> (A, A, A) {
 
 /// Mean and biased variance of each channel over batch and space.
 pub fn channel_stats<T: Row>(x: &[T], d: Ncs, mean: &mut [T::Acc], var: &mut [T::Acc]) {
-    if d.n * d.s == 0 || x.len() != d.numel() || mean.len() != d.c || var.len() != d.c {
+    if x.is_empty() || x.len() != d.numel() || mean.len() != d.c || var.len() != d.c {
         return;
     }
     let (pm, pv) = (SendPtr(mean.as_mut_ptr()), SendPtr(var.as_mut_ptr()));
@@ -158,6 +158,11 @@ pub fn channel_sums<T: Row>(
         return;
     }
     if sum_g.len() != d.c || sum_gx.len() != d.c {
+        return;
+    }
+    if x.is_empty() {
+        sum_g.fill(T::Acc::ZERO);
+        sum_gx.fill(T::Acc::ZERO);
         return;
     }
     let (pg, px) = (SendPtr(sum_g.as_mut_ptr()), SendPtr(sum_gx.as_mut_ptr()));

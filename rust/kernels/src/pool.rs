@@ -7,6 +7,7 @@ use crate::Raw;
 use crate::parallel::{SendPtr, for_range};
 use crate::room;
 use rustnn_base::dtype::Real;
+use rustnn_base::layout::count;
 use rustnn_base::{Element, Float, Result, runtime_error, with_float, with_number};
 use rustnn_simd::dispatch;
 
@@ -77,10 +78,10 @@ impl Windows {
     }
 
     fn in_plane(&self) -> usize {
-        self.input.iter().product()
+        count(&self.input)
     }
     fn out_plane(&self) -> usize {
-        self.axes.iter().map(Vec::len).product()
+        count(&self.axes.each_ref().map(Vec::len))
     }
 
     /// Calls `f(output, spans)` for each output of a plane in order.

@@ -271,10 +271,16 @@ pub fn from_dlpack(ext: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
                 t.dtype.code, t.dtype.bits
             )));
         };
-        let n = usize::try_from(t.ndim).unwrap_or(0);
+        let n = usize::try_from(t.ndim).ok().filter(|&n| n == 0 || !t.shape.is_null());
+        let n = n.ok_or_else(|| {
+            PyRuntimeError::new_err(format!("from_dlpack: the tensor says that it has {} dimensions", t.ndim))
+        })?;
         let read = |p: *mut i64| -> Vec<i64> { (0..n).map(|i| *p.add(i)).collect() };
-        let shape: Vec<usize> =
-            if n == 0 { vec![] } else { read(t.shape).iter().map(|&d| d.max(0) as usize).collect() };
+        let sizes = if n == 0 { vec![] } else { read(t.shape) };
+        let shape: Option<Vec<usize>> = sizes.iter().map(|&d| usize::try_from(d).ok()).collect();
+        let Some(shape) = shape else {
+            return Err(PyRuntimeError::new_err(format!("from_dlpack: sizes {sizes:?} are not sizes of a tensor")));
+        };
         let strides: Strides = if n == 0 || t.strides.is_null() {
             rustnn_core::base::layout::contiguous_strides(&shape)
         } else {
@@ -288,6 +294,7 @@ pub fn from_dlpack(ext: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
         let data = t.data.cast::<u8>().wrapping_add(t.byte_offset as usize);
         (dtype, Layout { shape: shape.into(), strides, offset: 0 }, data)
     };
+    rustnn_core::base::layout::numel(&layout.shape).or_raise()?;
     if layout.numel() > 0 && (data.is_null() || data as usize % dtype.size() != 0) {
         return Err(PyRuntimeError::new_err(format!(
             "from_dlpack: the memory does not begin at a multiple of {} bytes; copy the array first",

@@ -216,9 +216,10 @@ impl PyTensor {
         self.get().dtype().size()
     }
     #[getter]
-    fn nbytes(&self) -> usize {
+    fn nbytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        // Of an expanded tensor more than a machine's number can say.
         let t = self.get();
-        t.numel() * t.dtype().size()
+        t.numel().into_pyobject(py)?.mul(t.dtype().size())
     }
     fn data_ptr(&self) -> usize {
         let t = self.get();

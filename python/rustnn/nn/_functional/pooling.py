@@ -179,6 +179,17 @@ def fractional_max_pool(
         ratio = output_ratio if isinstance(output_ratio, (tuple, list)) else [output_ratio] * dims
         output_size = [int(n * r) for n, r in zip(spatial, ratio, strict=True)]
     wanted = spread(output_size, dims)
+    if min(kernel) < 1:
+        raise RuntimeError(f"fractional_max_pool{dims}d(): kernel size should be greater than zero, but got {kernel}")
+    if min(wanted) < 1:
+        raise RuntimeError(f"fractional_max_pool{dims}d(): output size should be greater than zero, but got {wanted}")
+    for axis, size, width, out in zip(("time", "height", "width")[-dims:], spatial, kernel, wanted, strict=True):
+        # Windows start at different places, of which there are size - width + 1.
+        if out + width - 1 > size:
+            raise RuntimeError(
+                f"fractional_max_pool{dims}d(): pool {axis} {width} too large relative to input {axis} {size}\n"
+                f"hint: for {out} results at most {size - out + 1} wide"
+            )
     batched = input.dim() == dims + 2
     x = input if batched else input.unsqueeze(0)
     n, c = x.shape[0], x.shape[1]

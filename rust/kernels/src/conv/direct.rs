@@ -9,6 +9,7 @@ use crate::gemm::pack::panel_start;
 use crate::parallel::{SendPtr, for_range};
 use crate::room::{self, or_stop};
 use crate::scratch;
+use rustnn_base::layout::count;
 use rustnn_base::{Error, Result};
 use rustnn_simd::Isa;
 use rustnn_simd::arch::{Add, ConvArgs};
@@ -111,7 +112,7 @@ fn parts<T>(p: &Pass<T>, window_rows: impl Fn(usize) -> usize, per_output: usize
     let axis = if p.axes[0].n > 1 { 0 } else { 1 };
     let n = p.axes[axis].n;
     let items = p.batch * p.groups;
-    let total: usize = p.axes.iter().map(|a| a.n).product::<usize>().saturating_mul(per_output);
+    let total: usize = count(&p.axes.each_ref().map(|a| a.n)).saturating_mul(per_output);
     // Enough parts for 16 chunks if there is work for them, and small enough for the cache.
     let for_threads = 16usize.div_ceil(items.max(1)).min((total / WORK).max(1)).min(n);
     let mut rows = n.div_ceil(for_threads);
@@ -129,8 +130,8 @@ fn parts<T>(p: &Pass<T>, window_rows: impl Fn(usize) -> usize, per_output: usize
 pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
     let micro = T::micro(isa);
     let lanes = micro.conv_lanes;
-    let taps: usize = p.axes.iter().map(|a| a.taps.len()).product();
-    let outputs: usize = p.axes.iter().map(|a| a.n).product();
+    let taps = count(&p.axes.each_ref().map(|a| a.taps.len()));
+    let outputs = count(&p.axes.each_ref().map(|a| a.n));
     if p.batch == 0 || p.groups == 0 || p.cout == 0 || outputs == 0 {
         return Ok(());
     }
@@ -218,7 +219,7 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
         });
         let (src, dst) = (SendPtr(p.src.cast_mut()), SendPtr(p.dst));
         let bias = SendPtr(p.bias.cast_mut());
-        let (in_plane, out_plane): (usize, usize) = (p.source.iter().product(), p.target.iter().product());
+        let (in_plane, out_plane) = (count(&p.source), count(&p.target));
         let (cin, cout, groups, dst_step) = (p.cin, p.cout, p.groups, p.axes[2].dst_step);
         let has_bias = !p.bias.is_null();
         let (window, offsets, parts, failed) = (&window, &offsets, &parts, &failed);

@@ -1,5 +1,6 @@
 //! Sizes of a convolution, brought to one form: three spatial dimensions, groups apart.
 
+use rustnn_base::layout::count;
 use rustnn_base::{Result, runtime_error};
 
 /// Stride, padding and dilation per spatial dimension, and groups.
@@ -79,16 +80,16 @@ impl Geometry {
     /// Values of one input channel.
     #[must_use]
     pub fn in_plane(&self) -> usize {
-        self.axes.iter().map(|a| a.input).product()
+        count(&self.axes.each_ref().map(|a| a.input))
     }
     /// Values of one output channel.
     #[must_use]
     pub fn out_plane(&self) -> usize {
-        self.axes.iter().map(|a| a.output).product()
+        count(&self.axes.each_ref().map(|a| a.output))
     }
     /// Taps of one kernel plane.
     #[must_use]
     pub fn taps(&self) -> usize {
-        self.axes.iter().map(|a| a.kernel).product()
+        count(&self.axes.each_ref().map(|a| a.kernel))
     }
 }

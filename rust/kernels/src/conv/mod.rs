@@ -17,7 +17,7 @@ use crate::room::{self, or_stop};
 use crate::{Raw, scratch};
 use direct::{Pass, Weights};
 pub use geometry::{Axis, ConvParams, Geometry};
-use rustnn_base::{DType, Float, Result, bf16, f16, not_implemented, runtime_error};
+use rustnn_base::{DType, Float, Result, bf16, f16, layout, not_implemented, runtime_error};
 use rustnn_simd::{Isa, isa};
 use window::AxisRun;
 
@@ -218,7 +218,7 @@ pub fn grad_bias(grad_out: Raw, bias: Raw) -> Result<()> {
     if s.len() < 2 || bias.numel() != s[1] {
         return Err(runtime_error!("bias gradient of {:?} into {:?}", s, bias.shape()));
     }
-    let (batch, channels, plane) = (s[0], s[1], s[2..].iter().product());
+    let (batch, channels, plane) = (s[0], s[1], layout::count(&s[2..]));
     let none: Option<Raw> = None;
     by_dtype!(bias, [grad_out], none, |d, _b| {
         weight::grad_bias(batch, channels, plane, grad_out, d);

@@ -15,7 +15,7 @@ use crate::room::{self, or_stop};
 use crate::{Raw, scratch};
 pub use blocked::{Gemm, Problem};
 pub use pack::View;
-use rustnn_base::{DType, Element, Float, Result, bf16, f16, not_implemented, runtime_error};
+use rustnn_base::{DType, Element, Error, Float, Result, bf16, f16, layout, not_implemented, runtime_error};
 use rustnn_simd::arch::Add;
 use rustnn_simd::{Isa, isa};
 
@@ -135,6 +135,9 @@ fn offset(mut i: usize, shape: &[usize], strides: &[isize]) -> isize {
     o
 }
 
+/// Terms of a sum that takes seconds: from here on the sum can't do without interruption.
+const MOST_TERMS: usize = 1 << 33;
+
 /// The shapes of a product, checked.
 struct Shapes<'a> {
     batch: usize,
@@ -157,7 +160,12 @@ fn shapes<'a>(a: &Raw<'a>, b: &Raw<'a>, c: &Raw<'a>) -> Result<Shapes<'a>> {
     if !fits || a.dtype() != b.dtype() || a.dtype() != c.dtype() {
         return Err(bad());
     }
-    Ok(Shapes { batch: sc[..d - 2].iter().product(), m, n, k, dims: &sc[..d - 2] })
+    // Sums of more terms than any memory holds are of one element again and again, and end in no one's lifetime. They
+    // are refused as their copies would be.
+    if k > MOST_TERMS && (a.strides()[d - 1] == 0 || b.strides()[d - 2] == 0) {
+        return Err(Error::out_of_memory((k as u64).saturating_mul(a.dtype().size() as u64)));
+    }
+    Ok(Shapes { batch: layout::count(&sc[..d - 2]), m, n, k, dims: &sc[..d - 2] })
 }
 
 /// `c = alpha * a b + beta * c (+ bias per column)` over the last two dimensions; the others are equal batch dimensions
@@ -253,7 +261,8 @@ fn widen<T: Float>(src: &Raw, dst: *mut f32) {
     let inner = shape.last().copied().unwrap_or(1);
     let step = strides.last().copied().unwrap_or(1);
     let lead = shape.len().saturating_sub(1);
-    let outer: usize = shape[..lead].iter().product();
+    // No rows of nothing, which may be more than any loop ends with.
+    let outer = if inner == 0 { 0 } else { layout::count(&shape[..lead]) };
     let base = SendPtr(src.ptr::<T>());
     for_range(outer, (32_768 / inner.max(1)).max(1), |r| {
         for i in r {

@@ -91,7 +91,7 @@ fn gather_bits<T: Copy + Send>(dst: Raw<'_>, src: Raw<'_>, dim: usize, index: Ra
         return;
     };
     let n = outer.len();
-    let rows: usize = outer.iter().product();
+    let rows = layout::count(outer);
     let (is, ds, ss) = (index.strides()[n], dst.strides()[n], fixed[n]);
     let (to, from, at) = (SendPtr(dst.ptr::<T>()), SendPtr(src.ptr::<T>()), SendPtr(index.ptr::<i64>()));
     for_range(rows, (GRAIN / last.max(1)).max(1), |range| {
@@ -139,11 +139,11 @@ fn scatter_by<T: Element>(dst: Raw<'_>, dim: usize, index: Raw<'_>, src: Raw<'_>
         return;
     };
     let n = outer.len();
-    let rows: usize = outer.iter().product();
+    let rows = layout::count(outer);
     let (is, ss, ds) = (index.strides()[n], src.strides()[n], fixed[n]);
     let (to, from, at) = (SendPtr(dst.ptr::<T>()), SendPtr(src.ptr::<T>()), SendPtr(index.ptr::<i64>()));
     // Rows write to disjoint places unless `dim` is among the outer dimensions; then only whole blocks do.
-    let block: usize = if dim < n { outer[dim..].iter().product() } else { 1 };
+    let block: usize = if dim < n { layout::count(&outer[dim..]) } else { 1 };
     let block = block.max(1);
     // Windows that show a place twice (expanded ones) can not be shared out.
     let overlaps = dst.shape().iter().zip(dst.strides()).any(|(&d, &s)| d > 1 && s == 0);
@@ -199,7 +199,7 @@ impl Picks<'_> {
 pub fn take_picks(dst: Raw<'_>, src: Raw<'_>, picks: &Picks<'_>) -> Result<()> {
     same_dtype(&dst, &src)?;
     let (offsets, inner, steps) = picks.resolve(&src)?;
-    let len: usize = inner.iter().product();
+    let len = layout::count(&inner);
     if dst.numel() != len * offsets.len() {
         return Err(runtime_error!("indexing: {} elements for {} places", len * offsets.len(), dst.numel()));
     }
@@ -237,7 +237,7 @@ pub fn take_picks(dst: Raw<'_>, src: Raw<'_>, picks: &Picks<'_>) -> Result<()> {
 pub fn put_picks(dst: Raw<'_>, picks: &Picks<'_>, src: Raw<'_>, accumulate: bool) -> Result<()> {
     same_dtype(&dst, &src)?;
     let (offsets, inner, steps) = picks.resolve(&dst)?;
-    let len: usize = inner.iter().product();
+    let len = layout::count(&inner);
     with_dtype!(dst.dtype(), T => {
         let from = src.slice::<T>()?;
         if from.len() != len * offsets.len() {

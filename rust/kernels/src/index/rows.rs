@@ -5,6 +5,7 @@ use crate::Raw;
 use crate::parallel::{SendPtr, for_range, for_slices};
 use crate::room;
 use rustnn_base::dtype::Real;
+use rustnn_base::layout::around;
 use rustnn_base::{Element, Kind, Result, Scalar, index_error, runtime_error, with_dtype};
 use rustnn_simd::dispatch;
 
@@ -28,18 +29,10 @@ fn check(index: &[i64], dim: usize, size: usize, op: &str) -> Result<()> {
     }
 }
 
-/// Outer, n and inner extents of a shape around `dim`.
-fn extents(shape: &[usize], dim: usize) -> (usize, usize, usize) {
-    if shape.is_empty() {
-        return (1, 1, 1);
-    }
-    (shape[..dim].iter().product(), shape[dim], shape[dim + 1..].iter().product())
-}
-
 /// `dst[:, i, :] = src[:, index[i], :]`; `op` (`index_select` or `embedding`) chooses the words of the error.
 pub fn index_select(dst: Raw<'_>, src: Raw<'_>, dim: usize, index: &[i64], op: &str) -> Result<()> {
     same_dtype(&dst, &src)?;
-    let (outer, n, inner) = extents(src.shape(), dim);
+    let (outer, n, inner) = around(src.shape(), dim);
     check(index, dim, n, op)?;
     with_bits!(dst.dtype(), T => {
         let (to, from) = (bits_mut::<T>(&dst)?, bits::<T>(&src)?);
@@ -76,7 +69,7 @@ pub fn index_select(dst: Raw<'_>, src: Raw<'_>, dim: usize, index: &[i64], op: &
 /// `dst[:, index[i], :] = src[:, i, :]`, later ones over earlier ones.
 pub fn index_copy(dst: Raw<'_>, dim: usize, index: &[i64], src: Raw<'_>) -> Result<()> {
     same_dtype(&dst, &src)?;
-    let (outer, n, inner) = extents(dst.shape(), dim);
+    let (outer, n, inner) = around(dst.shape(), dim);
     check(index, dim, n, "index_copy_")?;
     with_bits!(dst.dtype(), T => {
         let (to, from) = (bits_mut::<T>(&dst)?, bits::<T>(&src)?);
@@ -95,7 +88,7 @@ pub fn index_copy(dst: Raw<'_>, dim: usize, index: &[i64], src: Raw<'_>) -> Resu
 
 /// `dst[:, index[i], :] = value` (indices may be negative).
 pub fn index_fill(dst: Raw<'_>, dim: usize, index: &[i64], value: Scalar) -> Result<()> {
-    let (outer, n, inner) = extents(dst.shape(), dim);
+    let (outer, n, inner) = around(dst.shape(), dim);
     if let Some(p) = find_outside(index, -(n as i64), n as i64) {
         return Err(out_of_bounds(index[p], dim, n).hint(format!("in index_fill_, place {p} of the index")));
     }
@@ -123,7 +116,7 @@ pub fn index_add(
     op: &str,
 ) -> Result<()> {
     same_dtype(&dst, &src)?;
-    let (outer, n, inner) = extents(dst.shape(), dim);
+    let (outer, n, inner) = around(dst.shape(), dim);
     check(index, dim, n, op)?;
     with_dtype!(dst.dtype(), T => {
         let (to, from) = (dst.slice_mut::<T>()?, src.slice::<T>()?);

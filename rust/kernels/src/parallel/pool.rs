@@ -10,10 +10,9 @@ use super::futex;
 use super::interrupt;
 use super::neighbours;
 use super::threads::num_threads;
+use crate::forks;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-#[cfg(all(unix, not(miri)))]
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -59,17 +58,11 @@ static RETIRED: AtomicU32 = AtomicU32::new(0);
 static SPAWNED: AtomicUsize = AtomicUsize::new(0);
 /// The system refused a thread; not asked again.
 static REFUSED: AtomicBool = AtomicBool::new(false);
-static FORKED: AtomicBool = AtomicBool::new(false);
-
-/// Whether this process is a child by `fork`: it has no workers and runs everything serially.
-#[inline(always)]
-pub(super) fn forked() -> bool {
-    FORKED.load(Ordering::Relaxed)
-}
 
 /// Runs the chunks on up to `threads` threads; false if the pool is taken (or there is none), and nothing was done.
 pub(super) fn run(chunks: usize, threads: usize, f: &(dyn Fn(usize) + Sync)) -> bool {
-    if forked() || neighbours::want_the_cpus() || BUSY.0.swap(true, Ordering::Acquire) {
+    // A child by `fork` has no workers.
+    if forks::is_child() || neighbours::want_the_cpus() || BUSY.0.swap(true, Ordering::Acquire) {
         return false;
     }
     if SPAWNED.load(Ordering::Relaxed) + 1 < threads {
@@ -247,20 +240,5 @@ fn block_signals() {
         let mut all: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&raw mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
-    }
-}
-
-/// From now on a child by `fork` knows that it is one. Called when the number of threads is first asked for.
-pub(super) fn watch_forks() {
-    #[cfg(all(unix, not(miri)))]
-    {
-        static ONCE: Once = Once::new();
-        extern "C" fn child() {
-            FORKED.store(true, Ordering::Relaxed);
-        }
-        // SAFETY: the handler only stores to an atomic, which is allowed between fork and exec.
-        ONCE.call_once(|| unsafe {
-            libc::pthread_atfork(None, None, Some(child));
-        });
     }
 }

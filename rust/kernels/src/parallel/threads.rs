@@ -2,6 +2,7 @@
 //! that the affinity mask and the control group's quota grant.
 
 use super::pool;
+use crate::forks;
 use crate::machine;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -18,7 +19,7 @@ static DEFAULT: OnceLock<(usize, String)> = OnceLock::new();
 /// machine grants. One in a forked child.
 #[inline]
 pub fn num_threads() -> usize {
-    if pool::forked() {
+    if forks::is_child() {
         return 1;
     }
     match THREADS.load(Ordering::Relaxed) {
@@ -29,7 +30,7 @@ pub fn num_threads() -> usize {
 
 #[cold]
 fn first() -> usize {
-    pool::watch_forks();
+    forks::watch();
     let n = default().0;
     // Somebody may set a number meanwhile: theirs stays.
     match THREADS.compare_exchange(0, n, Ordering::Relaxed, Ordering::Relaxed) {
@@ -40,7 +41,7 @@ fn first() -> usize {
 
 /// Sets the number of threads from now on (at least 1). Does not wait for a running job.
 pub fn set_num_threads(n: usize) {
-    pool::watch_forks();
+    forks::watch();
     THREADS.store(n.clamp(1, MOST), Ordering::SeqCst);
     pool::threads_changed();
 }
@@ -49,7 +50,7 @@ pub fn set_num_threads(n: usize) {
 #[must_use]
 pub fn threads_reason() -> String {
     let n = num_threads();
-    if pool::forked() {
+    if forks::is_child() {
         return "a forked child runs serially".into();
     }
     let (default, reason) = default();

@@ -16,6 +16,7 @@ pub use uniform::{
     uniform_double,
 };
 
+use crate::forks::Mend;
 use rustnn_base::{Result, runtime_error};
 
 /// The seed of a generator that nobody seeded.
@@ -48,7 +49,15 @@ impl Generator {
 
     /// Starts over from `seed`.
     pub fn manual_seed(&mut self, seed: u64) {
-        *self = Generator::new(seed);
+        self.take(&Generator::new(seed));
+    }
+
+    /// Goes on as `other` would. Every word is written where it stands, as [`Mend`] asks.
+    fn take(&mut self, other: &Generator) {
+        self.engine.take(&other.engine);
+        self.seed = other.seed;
+        self.next_normal = other.next_normal;
+        self.next_float_normal = other.next_float_normal;
     }
 
     /// The seed it was last given.
@@ -125,7 +134,7 @@ impl Generator {
         });
         let float_valid = bytes.len() == STATE_BYTES && bytes[tail + 36] != 0;
         let float = float_valid.then(|| f32::from_bits(i32_at(tail + 32) as u32));
-        *self = Generator { engine, seed: u64_at(0), next_normal, next_float_normal: float };
+        self.take(&Generator { engine, seed: u64_at(0), next_normal, next_float_normal: float });
         Ok(())
     }
 
@@ -141,6 +150,13 @@ impl Generator {
             f(start, draws);
             start += len;
         }
+    }
+}
+
+// SAFETY: every method writes words and places where they stand; the engine's boxes are never replaced.
+unsafe impl Mend for Generator {
+    fn mend(&mut self) {
+        self.engine.mend();
     }
 }
 

@@ -68,6 +68,20 @@ impl Mt19937 {
         Some(Mt19937 { state, ready, next: next as usize, left: left as usize })
     }
 
+    /// Goes on as `other` would, in the memory that it has.
+    pub fn take(&mut self, other: &Self) {
+        self.state.copy_from_slice(&*other.state);
+        self.ready.copy_from_slice(&*other.ready);
+        (self.next, self.left) = (other.next, other.left);
+    }
+
+    /// A twist is due, if a change that was never finished left places that fit no state.
+    pub fn mend(&mut self) {
+        if self.next > N || !(1..=N + 1).contains(&self.left) {
+            (self.next, self.left) = (0, 1);
+        }
+    }
+
     /// State words, `next`, `left`.
     #[must_use]
     pub fn parts(&self) -> (&[u32; N], u64, i32) {

@@ -3,8 +3,8 @@
 use crate::convert::convert;
 use crate::elementwise::lane;
 use crate::map::{GRAIN, gather};
-use crate::parallel::SendPtr;
-use crate::room;
+use crate::parallel::{SendPtr, Watch};
+use crate::room::{self, or_stop};
 use crate::{Raw, parallel};
 use rustnn_base::{DType, Element, Result, runtime_error};
 use rustnn_simd::dispatch;
@@ -18,6 +18,10 @@ pub enum Best {
 }
 
 const BLOCK: usize = 512;
+/// Blocks between two looks whether the user wants to stop.
+const BLOCKS: usize = 128;
+/// Only a tensor that shows one element again and again has more, and nobody waits for the end of looking at them.
+const MOST: usize = 1 << 50;
 
 /// `index = argbest(src, dim)`, and `value` the element there. Both outputs have `src`'s rank with size 1 at `dim`;
 /// `index` is int64, `value` has `src`'s dtype. The dimension must not be empty (unless there are no results).
@@ -34,6 +38,9 @@ pub fn arg_reduce(best: Best, value: Option<&Raw>, index: &Raw, src: &Raw, dim: 
         return Err(runtime_error!(
             "the largest or smallest of no elements does not exist (dimension {dim} has size 0)"
         ));
+    }
+    if n > MOST {
+        return Err(runtime_error!("the largest or smallest of {n} elements would take years to find"));
     }
     match lane(src.dtype()) {
         DType::F32 => find::<f32>(best, value, index, src, dim, n, step),
@@ -69,11 +76,15 @@ fn find<X: Element>(
     parallel::for_slices(&mut places, (GRAIN / n).max(1), |start, piece| {
         let (mut block, mut raw) = (MaybeUninit::<[u64; BLOCK]>::uninit(), MaybeUninit::<[u64; BLOCK]>::uninit());
         let (block, raw) = (block.as_mut_ptr().cast::<u8>(), raw.as_mut_ptr().cast::<u8>());
+        let mut watch = Watch::default();
         for (i, place) in piece.iter_mut().enumerate() {
             let p = origin(start + i);
             let mut top: Option<X> = None;
             let mut at = 0;
             while at < n {
+                if at % (BLOCKS * BLOCK) == 0 && at > 0 {
+                    or_stop(watch.tick());
+                }
                 let m = (n - at).min(BLOCK);
                 let mut here = p.wrapping_offset(at as isize * byte_step).cast_const();
                 // SAFETY: the walk stays inside the input; blocks hold BLOCK lanes of at most 8 bytes.

@@ -102,7 +102,7 @@ fn lead(q: &Tensor, k: &Tensor, v: &Tensor, gqa: bool) -> Result<Lead> {
     }
     let dims = layout::broadcast_shapes(&layout::broadcast_shapes(&lq, &lk)?, &lv)?.to_vec();
     let heads = dims.last().copied().unwrap_or(1);
-    let batch = dims.iter().rev().skip(1).product();
+    let batch = layout::count(&dims[..dims.len().saturating_sub(1)]);
     Ok(Lead { dims, batch, heads, key_heads: heads })
 }
 
@@ -175,6 +175,18 @@ fn core(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<Tensor>, causal: bool, 
     let full = [b, h, len, k.shape()[2]];
     let mask = mask_window(mask.as_ref(), full)?;
     let out = fresh([b, h, len, ev], q)?;
+    if out.numel() == 0 {
+        // Nothing is attended to, by however many queries. A sum of nothing has a gradient of zero.
+        let zero = |t: &Tensor| Tensor::zeros(t.shape(), t.dtype());
+        let saved = [save(q), save(k), save(v)];
+        return attach("ScaledDotProductFlashAttentionForCpuBackward0", out, &[q, k, v], move |ctx, _| {
+            let mut grads = Grads::new();
+            for s in &saved {
+                grads.push(Some(zero(&s.get(ctx)?)?));
+            }
+            Ok(grads)
+        });
+    }
     let lse = Tensor::empty(&[b * h * len], q.dtype())?;
     let (qr, kr, vr) = (rows(q)?, rows(k)?, rows(v)?);
     let m = Mask { tensor: mask.as_ref().map(Tensor::raw), causal };
@@ -249,7 +261,8 @@ fn plain(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>, o: Options, 
     let (len, keys) = (q.shape()[q.ndim() - 2], k.shape()[k.ndim() - 2]);
     let mut s = c::matmul(&c::mul_s(q, scale)?, &c::transpose(&k, -2, -1)?)?;
     if o.causal {
-        let hide: Vec<rustnn_core::base::B8> = room::collected((0..len * keys).map(|i| (i % keys > i / keys).into()))?;
+        let hide: Vec<rustnn_core::base::B8> =
+            room::collected((0..layout::count(&[len, keys])).map(|i| (i % keys > i / keys).into()))?;
         s = c::masked_fill(&s, &Tensor::from_slice(&hide, &[len, keys])?, f64::NEG_INFINITY)?;
     }
     if let Some(m) = mask {

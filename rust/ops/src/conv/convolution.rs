@@ -163,7 +163,9 @@ impl Request<'_> {
                 "Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of size [{w:?}] instead"
             ));
         }
-        let (want, outputs) = if self.transposed { (w[0], w[1] * groups) } else { (w[1] * groups, w[0]) };
+        // A weight without elements may say anything.
+        let wide = w[1].saturating_mul(groups);
+        let (want, outputs) = if self.transposed { (w[0], wide) } else { (wide, w[0]) };
         if x[1] != want {
             let given = if self.transposed { "transposed=1".to_owned() } else { format!("groups={groups}") };
             let e = runtime_error!(

@@ -4,7 +4,7 @@ use super::{batched, unbatched};
 use crate::args::IntoRet;
 use crate::linalg::glue::{permute, reshape};
 use crate::registry::{NN, OpDef, TORCH, op};
-use rustnn_core::base::runtime_error;
+use rustnn_core::base::{layout, runtime_error};
 use rustnn_core::{DType, Dims, Result, Tensor, attach, grads};
 use rustnn_kernels::resample::{self, Blocks};
 
@@ -26,8 +26,10 @@ fn blocks(image: [usize; 2], k: &[i64], d: &[i64], p: &[i64], s: &[i64], what: &
     let (padding, stride) = (two("padding", p, 0)?, two("stride", s, 1)?);
     let mut count = [0i64; 2];
     for i in 0..2 {
-        let room = (image[i] + 2 * padding[i]) as i64 - (dilation[i] * (kernel[i] - 1)) as i64 - 1;
-        count[i] = room.div_euclid(stride[i] as i64) + 1;
+        // Sizes of an empty image may be anything; the others are 32 bits wide.
+        let room = image[i] as i128 + 2 * padding[i] as i128 - dilation[i] as i128 * (kernel[i] as i128 - 1) - 1;
+        let places = room.div_euclid(stride[i] as i128) + 1;
+        count[i] = places.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64;
     }
     if count.iter().any(|&c| c < 1) {
         let pair = |v: [usize; 2]| format!("({}, {})", v[0], v[1]);
@@ -64,7 +66,8 @@ fn through_float(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Te
 
 fn columns(x: &Tensor, b: Blocks) -> Result<Tensor> {
     let (n, c) = (x.shape()[0], x.shape()[1]);
-    let out = Tensor::empty(&[n, c * b.kernel[0] * b.kernel[1], b.count[0] * b.count[1]], x.dtype())?;
+    let (rows, l) = (layout::numel(&[c, b.kernel[0], b.kernel[1]])?, layout::numel(&b.count)?);
+    let out = Tensor::empty(&[n, rows, l], x.dtype())?;
     resample::unfold(x.to_contiguous()?.raw(), out.raw(), &b)?;
     attach("Im2ColBackward0", out, &[x], move |_, g| Ok(grads![image(g, b, c)?]))
 }
@@ -87,7 +90,7 @@ pub fn fold(x: &Tensor, size: &[i64], k: &[i64], d: &[i64], p: &[i64], s: &[i64]
     let size = two("output_size", size, 1)?;
     let b = blocks(size, k, d, p, s, "output_size")?;
     let (rows, l) = (x.shape()[1], x.shape()[2]);
-    let (kk, want) = (b.kernel[0] * b.kernel[1], b.count[0] * b.count[1]);
+    let (kk, want) = (layout::numel(&b.kernel)?, layout::numel(&b.count)?);
     if rows % kk != 0 {
         return Err(runtime_error!(
             "Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got input.size(1)={rows} and kernel_size=({}, {}).",
@@ -139,7 +142,7 @@ pub fn pixel_shuffle(x: &Tensor, r: i64) -> Result<Tensor> {
     let split = reshape(x, &with(&[c / square, r, r, h, w]))?;
     let l = lead.len();
     let order: Dims = (0..l).chain([l, l + 3, l + 1, l + 4, l + 2]).collect();
-    reshape(&permute(&split, &order)?, &with(&[c / square, h * r, w * r]))
+    reshape(&permute(&split, &order)?, &with(&[c / square, layout::numel(&[h, r])?, layout::numel(&[w, r])?]))
 }
 
 /// The inverse of [`pixel_shuffle`].
@@ -167,7 +170,7 @@ pub fn pixel_unshuffle(x: &Tensor, r: i64) -> Result<Tensor> {
     let split = reshape(x, &with(&[c, h / r, r, w / r, r]))?;
     let l = lead.len();
     let order: Dims = (0..l).chain([l, l + 2, l + 4, l + 1, l + 3]).collect();
-    reshape(&permute(&split, &order)?, &with(&[c * r * r, h / r, w / r]))
+    reshape(&permute(&split, &order)?, &with(&[layout::numel(&[c, r, r])?, h / r, w / r]))
 }
 
 pub(crate) fn ops() -> Vec<OpDef> {

@@ -155,9 +155,9 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
     let rows: usize = layout::count(&si[..si.len() - 1]);
     if k != sw[1] {
         let mut e = mismatch(&[rows, k], &[sw[1], sw[0]]);
-        let mut size = 1;
+        let mut size = 1usize;
         let last = (1..si.len()).rev().find(|&d| {
-            size *= si[d];
+            size = size.saturating_mul(si[d]);
             d < si.len() - 1 && size == sw[1]
         });
         if let Some(d) = last {

@@ -1,8 +1,9 @@
 //! Batches of matrices as doubles, their checks, and what several factorisations share.
 
 use crate::args::Ret;
-use rustnn_core::base::{layout, linalg_error, not_implemented, runtime_error, with_float};
+use rustnn_core::base::{layout, linalg_error, not_implemented, runtime_error, with_dtype, with_float};
 use rustnn_core::{DType, Dims, Element, Error, Layout, Result, Strides, Tensor};
+use rustnn_kernels::parallel::Watch;
 use rustnn_kernels::room;
 
 /// A batch of matrices in doubles.
@@ -29,10 +30,7 @@ pub(super) fn batch(name: &str, x: &Tensor) -> Result<Batch> {
     let dense = x.to_contiguous()?;
     let data =
         with_float!(x.dtype(), T => room::collected(dense.slice::<T>()?.iter().map(|v| v.to_f64()))?, else Vec::new());
-    // Of empty matrices there can be more than any loop ends with; what they give is empty, too, or beyond any memory.
-    let count = layout::count(&lead);
-    let count = if data.is_empty() && count > 1 << 32 { 0 } else { count };
-    Ok(Batch { data, count, lead, m: s[s.len() - 2], n: s[s.len() - 1] })
+    Ok(Batch { data, count: layout::count(&lead), lead, m: s[s.len() - 2], n: s[s.len() - 1] })
 }
 
 pub(super) fn square(name: &str, x: &Tensor) -> Result<Batch> {
@@ -51,15 +49,40 @@ impl Batch {
     pub fn item(&self, i: usize) -> &[f64] {
         &self.data[i * self.m * self.n..][..self.m * self.n]
     }
+
+    /// What the matrices give, in `N` vectors: `f` is called with each matrix's place and numbers and appends as many
+    /// numbers as `lens` says. This is the only loop over matrices: their count is not backed by elements where they are
+    /// empty, nor are their sizes. If they give nothing either, none is looked at, and results that no memory holds
+    /// are an error before the first.
+    pub fn map<const N: usize>(
+        &self,
+        lens: [usize; N],
+        mut f: impl FnMut(usize, &[f64], &mut [Vec<f64>; N]) -> Result<()>,
+    ) -> Result<[Vec<f64>; N]> {
+        let mut out = [const { Vec::new() }; N];
+        for (v, &len) in out.iter_mut().zip(&lens) {
+            *v = room::with_capacity(layout::count(&[self.count, len]))?;
+        }
+        if self.data.is_empty() && lens.iter().all(|&len| len == 0) {
+            return Ok(out);
+        }
+        let mut watch = Watch::default();
+        for i in 0..self.count {
+            watch.tick()?;
+            f(i, self.item(i), &mut out)?;
+        }
+        Ok(out)
+    }
+
     /// A tensor of the batch's leading dimensions and these.
     pub fn tensor(&self, data: &[f64], tail: &[usize], dtype: DType) -> Result<Tensor> {
         let shape: Dims = self.lead.iter().chain(tail).copied().collect();
         let out = Tensor::empty(&shape, dtype)?;
-        with_float!(dtype, T => {
+        with_dtype!(dtype, T => {
             for (o, v) in out.slice_mut::<T>()?.iter_mut().zip(data) {
                 *o = T::from_f64(*v);
             }
-        }, else ());
+        });
         Ok(out)
     }
 }
@@ -79,7 +102,7 @@ pub(super) fn singular(name: &str, b: &Batch, i: usize, k: usize) -> Error {
 
 /// A constant `n x n` matrix by place.
 pub(super) fn mask(n: usize, like: &Tensor, v: impl Fn(usize, usize) -> f64) -> Result<Tensor> {
-    let data: Vec<f64> = room::collected((0..n * n).map(|i| v(i / n, i % n)))?;
+    let data: Vec<f64> = room::collected((0..layout::count(&[n, n])).map(|i| v(i / n, i % n)))?;
     let b = Batch { data: Vec::new(), lead: Dims::new(), count: 1, m: n, n };
     b.tensor(&data, &[n, n], like.dtype())
 }
@@ -118,6 +141,11 @@ pub(super) fn together(name: &str, a: &Tensor, b: &Tensor) -> Result<(Batch, Bat
 }
 
 /// What LAPACK calls `info`: per matrix 0, or where it failed.
-pub(super) fn infos(b: &Batch, info: &[i32]) -> Result<Tensor> {
-    Tensor::from_slice(info, &b.lead)
+pub(super) fn infos(b: &Batch, info: &[f64]) -> Result<Tensor> {
+    b.tensor(info, &[], DType::I32)
+}
+
+/// The place of the first matrix that failed, and where it did.
+pub(super) fn failed(info: &[f64]) -> Option<(usize, usize)> {
+    info.iter().position(|&k| k != 0.0).map(|i| (i, info[i] as usize))
 }

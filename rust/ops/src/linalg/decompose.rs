@@ -10,6 +10,13 @@ fn zeros(rows: usize, columns: usize) -> Vec<f64> {
     or_stop(room::filled(rows.saturating_mul(columns), 0.0))
 }
 
+/// Ones on the diagonal.
+pub(crate) fn eye(n: usize) -> Vec<f64> {
+    let mut out = zeros(n, n);
+    (0..n).for_each(|i| out[i * n + i] = 1.0);
+    out
+}
+
 /// LU with row exchanges, in place; the order of rows and the sign of the permutation. A zero pivot is left as it is.
 pub(crate) fn lu(a: &mut [f64], n: usize) -> (Vec<usize>, f64) {
     let mut rows: Vec<usize> = or_stop(room::collected(0..n));
@@ -99,6 +106,21 @@ pub(crate) fn cholesky(a: &[f64], n: usize) -> Result<Vec<f64>, usize> {
     Ok(l)
 }
 
+/// Reflects the columns `js` of rows `n` long by `I - tau (1, v) (1, v)^T`, row by row as they lie in memory.
+fn reflect(a: &mut [f64], n: usize, js: std::ops::Range<usize>, v: &[f64], tau: f64) {
+    let (first, rest) = a.split_at_mut(n);
+    let first = &mut first[js.clone()];
+    let mut sums = or_stop(room::copied(first));
+    for (v, row) in v.iter().zip(rest.chunks_exact(n)) {
+        sums.iter_mut().zip(&row[js.clone()]).for_each(|(s, a)| *s += v * a);
+    }
+    sums.iter_mut().for_each(|s| *s *= tau);
+    first.iter_mut().zip(&sums).for_each(|(a, s)| *a -= s);
+    for (v, row) in v.iter().zip(rest.chunks_exact_mut(n)) {
+        row[js.clone()].iter_mut().zip(&sums).for_each(|(a, s)| *a -= s * v);
+    }
+}
+
 /// Householder QR of an `m x n` matrix, packed as LAPACK packs it: R on and above the diagonal, below it the vectors
 /// (their leading 1 left out), and the factors tau.
 pub(crate) fn geqrf(a: &[f64], m: usize, n: usize) -> (Vec<f64>, Vec<f64>) {
@@ -116,13 +138,8 @@ pub(crate) fn geqrf(a: &[f64], m: usize, n: usize) -> (Vec<f64>, Vec<f64>) {
             let scale = 1.0 / (alpha - beta);
             (k + 1..m).for_each(|i| r[i * n + k] *= scale);
             r[k * n + k] = beta;
-            for j in k + 1..n {
-                let s: f64 = r[k * n + j] + (k + 1..m).map(|i| r[i * n + k] * r[i * n + j]).sum::<f64>();
-                r[k * n + j] -= s * tau;
-                for i in k + 1..m {
-                    r[i * n + j] -= s * tau * r[i * n + k];
-                }
-            }
+            let v: Vec<f64> = or_stop(room::collected((k + 1..m).map(|i| r[i * n + k])));
+            reflect(&mut r[k * n..], n, k + 1..n, &v, tau);
         }
         taus.push(tau);
     }
@@ -136,14 +153,11 @@ pub(crate) fn qr(a: &[f64], m: usize, n: usize, cols: usize) -> (Vec<f64>, Vec<f
     for i in 0..cols.min(m) {
         q[i * cols + i] = 1.0;
     }
+    let mut watch = Watch::default();
     for (k, tau) in taus.iter().enumerate().rev() {
-        let v = |i: usize| if i == k { 1.0 } else { packed[i * n + k] };
-        for j in 0..cols {
-            let s: f64 = tau * (k..m).map(|i| v(i) * q[i * cols + j]).sum::<f64>();
-            for i in k..m {
-                q[i * cols + j] -= s * v(i);
-            }
-        }
+        or_stop(watch.tick());
+        let v: Vec<f64> = or_stop(room::collected((k + 1..m).map(|i| packed[i * n + k])));
+        reflect(&mut q[k * cols..], cols, 0..cols, &v, *tau);
     }
     let mut upper = zeros(cols, n);
     for i in 0..cols {
@@ -177,8 +191,8 @@ pub(crate) fn triangular(a: &[f64], n: usize, b: &[f64], m: usize, upper: bool, 
 
 /// LU of an `m x n` matrix in place; rows exchanged, counted from 1 as LAPACK counts, and 0 or the place of the first
 /// zero pivot.
-pub(crate) fn lu_pivots(a: &mut [f64], m: usize, n: usize) -> (Vec<i32>, i32) {
-    let (mut pivots, mut info) = (or_stop(room::with_capacity(m.min(n))), 0);
+pub(crate) fn lu_pivots(a: &mut [f64], m: usize, n: usize) -> (Vec<f64>, f64) {
+    let (mut pivots, mut info) = (or_stop(room::with_capacity(m.min(n))), 0.0);
     let mut watch = Watch::default();
     for k in 0..m.min(n) {
         or_stop(watch.tick());
@@ -188,13 +202,13 @@ pub(crate) fn lu_pivots(a: &mut [f64], m: usize, n: usize) -> (Vec<i32>, i32) {
                 p = i;
             }
         }
-        pivots.push(p as i32 + 1);
+        pivots.push((p + 1) as f64);
         if p != k {
             (0..n).for_each(|j| a.swap(k * n + j, p * n + j));
         }
         let pivot = a[k * n + k];
         if pivot == 0.0 {
-            info = if info == 0 { k as i32 + 1 } else { info };
+            info = if info == 0.0 { (k + 1) as f64 } else { info };
             continue;
         }
         for i in k + 1..m {
@@ -231,7 +245,7 @@ pub(crate) fn exponential(a: &[f64], n: usize) -> Vec<f64> {
     }
     let halvings = if norm > 0.5 { (norm / 0.5).log2().ceil() as i32 } else { 0 };
     let scaled: Vec<f64> = or_stop(room::collected(a.iter().map(|v| v * 0.5f64.powi(halvings))));
-    let mut out: Vec<f64> = or_stop(room::collected((0..n * n).map(|k| f64::from(u8::from(k / n == k % n)))));
+    let mut out = eye(n);
     let mut term = or_stop(room::copied(&out));
     // 0.5^18 / 18! is far below the precision of a double.
     for k in 1..=18 {
@@ -254,8 +268,7 @@ pub(crate) fn eigh(a: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
             s[j * n + i] = a[i * n + j];
         }
     }
-    let mut v = zeros(n, n);
-    (0..n).for_each(|i| v[i * n + i] = 1.0);
+    let mut v = eye(n);
     let mut watch = Watch::default();
     for _ in 0..60 {
         let off: f64 = (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| s[i * n + j] * s[i * n + j]).sum();
@@ -351,54 +364,28 @@ pub(crate) fn svd(a: &[f64], m: usize, n: usize) -> (Vec<f64>, Vec<f64>, Vec<f64
     let mut order: Vec<usize> = or_stop(room::collected(0..n));
     order.sort_by(|&i, &j| norm[j].total_cmp(&norm[i]));
     let s: Vec<f64> = or_stop(room::collected(order.iter().map(|&i| norm[i])));
-    let mut u = zeros(m, n);
     let mut vh = zeros(n, n);
-    let tiny = s.first().copied().unwrap_or(0.0) * 1e-300;
     for (k, &j) in order.iter().enumerate() {
-        for i in 0..n {
-            vh[k * n + i] = v[j][i];
-        }
-        let mut column: Vec<f64> =
-            if norm[j] > tiny { or_stop(room::collected(c[j].iter().map(|x| x / norm[j]))) } else { Vec::new() };
-        if column.is_empty() {
-            column = complement(&u, m, n, k);
-        }
+        vh[k * n..][..n].copy_from_slice(&v[j]);
+    }
+    // Columns of length zero have no direction of their own: any that are orthogonal to the others do.
+    let tiny = s.first().copied().unwrap_or(0.0) * 1e-300;
+    let rank = s.iter().take_while(|&&s| s > tiny).count();
+    let mut u = zeros(m, rank);
+    for (k, &j) in order[..rank].iter().enumerate() {
         for i in 0..m {
-            u[i * n + k] = column[i];
+            u[i * rank + k] = c[j][i] / norm[j];
         }
     }
-    (u, s, vh)
-}
-
-/// A unit vector orthogonal to the first `k` columns of `u`.
-fn complement(u: &[f64], m: usize, n: usize, k: usize) -> Vec<f64> {
-    for e in 0..m {
-        let mut x = zeros(m, 1);
-        x[e] = 1.0;
-        for _ in 0..2 {
-            for j in 0..k {
-                let d: f64 = (0..m).map(|i| x[i] * u[i * n + j]).sum();
-                (0..m).for_each(|i| x[i] -= d * u[i * n + j]);
-            }
-        }
-        let len = x.iter().map(|v| v * v).sum::<f64>().sqrt();
-        if len > 0.5 / (m as f64).sqrt() {
-            x.iter_mut().for_each(|v| *v /= len);
-            return x;
-        }
-    }
-    zeros(m, 1)
+    (if rank < n { widened(&u, m, rank, n) } else { u }, s, vh)
 }
 
 /// An `m x k` matrix with orthonormal columns made `m x cols` by more of them.
 pub(crate) fn widened(u: &[f64], m: usize, k: usize, cols: usize) -> Vec<f64> {
-    let mut out = zeros(m, cols);
+    // Reflections that turn the first columns into the axes turn the other axes into what is orthogonal to them.
+    let (mut out, _) = qr(u, m, k, cols);
     for i in 0..m {
         out[i * cols..][..k].copy_from_slice(&u[i * k..][..k]);
-    }
-    for j in k..cols {
-        let v = complement(&out, m, cols, j);
-        (0..m).for_each(|i| out[i * cols + j] = v[i]);
     }
     out
 }

@@ -7,6 +7,7 @@ use super::matmul::product;
 use crate::args::IntoRet;
 use crate::compose as f;
 use crate::registry::{LINALG, METHOD, OUT, OpDef, TORCH, op};
+use rustnn_core::base::layout::count;
 use rustnn_core::base::{linalg_error, runtime_error};
 use rustnn_core::{Dims, Grads, Result, Tensor, attach, attach_many, grads, save, save_output};
 use rustnn_kernels::parallel::Watch;
@@ -16,17 +17,19 @@ use rustnn_kernels::room::{self, or_stop};
 pub fn inv(x: &Tensor) -> Result<Tensor> {
     let b = square("linalg.inv", x)?;
     let n = b.n;
-    let eye: Vec<f64> =
-        room::collected((0..n.saturating_mul(n)).map(|i| f64::from(u8::from(i / n.max(1) == i % n.max(1)))))?;
-    let mut data = room::with_capacity(b.data.len())?;
-    for i in 0..b.count {
-        let mut a = room::copied(b.item(i))?;
+    let mut eye = Vec::new();
+    let [data] = b.map([count(&[n, n])], |i, a, [data]| {
+        if i == 0 {
+            eye = d::eye(n);
+        }
+        let mut a = room::copied(a)?;
         let (rows, _) = d::lu(&mut a, n);
         if let Some(k) = (0..n).find(|&k| a[k * n + k] == 0.0) {
             return Err(singular("linalg.inv", &b, i, k));
         }
         data.extend(d::lu_solve(&a, &rows, n, &eye, n));
-    }
+        Ok(())
+    })?;
     let out = b.tensor(&data, &[n, n], x.dtype())?;
     let saved = save_output(&out);
     attach("LinalgInvExBackward0", out, &[x], move |c, g| {
@@ -57,13 +60,14 @@ pub fn det(x: &Tensor) -> Result<Tensor> {
     let b = square("linalg.det", x)?;
     let n = b.n;
     let mut any_singular = false;
-    let values: Vec<f64> = room::collected((0..b.count).map(|i| {
-        let mut a = or_stop(room::copied(b.item(i)));
+    let [values] = b.map([1], |_, a, [values]| {
+        let mut a = room::copied(a)?;
         let (_, sign) = d::lu(&mut a, n);
         let v = (0..n).map(|k| a[k * n + k]).product::<f64>() * sign;
         any_singular |= v == 0.0;
-        v
-    }))?;
+        values.push(v);
+        Ok(())
+    })?;
     let out = b.tensor(&values, &[], x.dtype())?;
     let saved = save(x);
     attach("LinalgDetBackward0", out, &[x], move |c, g| {
@@ -71,7 +75,10 @@ pub fn det(x: &Tensor) -> Result<Tensor> {
         let wide = |t: &Tensor| -> Result<Tensor> { f::unsqueeze(&f::unsqueeze(t, -1)?, -1) };
         if any_singular {
             let b = square("linalg.det", &x)?;
-            let data: Vec<f64> = room::collected((0..b.count).flat_map(|i| cofactors(b.item(i), b.n)))?;
+            let [data] = b.map([count(&[b.n, b.n])], |_, a, [data]| {
+                data.extend(cofactors(a, b.n));
+                Ok(())
+            })?;
             let co = b.tensor(&data, &[b.n, b.n], x.dtype())?;
             return Ok(grads![f::mul(&wide(g)?, &co)?]);
         }
@@ -84,9 +91,8 @@ pub fn det(x: &Tensor) -> Result<Tensor> {
 pub fn slogdet(x: &Tensor) -> Result<Vec<Tensor>> {
     let b = square("linalg.slogdet", x)?;
     let n = b.n;
-    let (mut signs, mut logs) = (Vec::new(), Vec::new());
-    for i in 0..b.count {
-        let mut a = room::copied(b.item(i))?;
+    let [signs, logs] = b.map([1, 1], |_, a, [signs, logs]| {
+        let mut a = room::copied(a)?;
         let (_, mut sign) = d::lu(&mut a, n);
         let mut log = 0.0;
         for k in 0..n {
@@ -100,9 +106,10 @@ pub fn slogdet(x: &Tensor) -> Result<Vec<Tensor>> {
             };
             log += v.abs().ln();
         }
-        room::push(&mut signs, sign)?;
-        room::push(&mut logs, log)?;
-    }
+        signs.push(sign);
+        logs.push(log);
+        Ok(())
+    })?;
     let (sign, log) = (b.tensor(&signs, &[], x.dtype())?, b.tensor(&logs, &[], x.dtype())?);
     let saved = save(x);
     attach_many("LinalgSlogdetBackward0", vec![sign, log], &[x], move |c, gs| match &gs[1] {
@@ -139,9 +146,8 @@ pub fn solve(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     }
     let (wa, wb) = together("linalg.solve", a, b)?;
     let m = wb.n;
-    let mut data = room::with_capacity(wb.data.len())?;
-    for i in 0..wa.count {
-        let mut lu = room::copied(wa.item(i))?;
+    let [data] = wa.map([count(&[n, m])], |i, a, [data]| {
+        let mut lu = room::copied(a)?;
         let (rows, _) = d::lu(&mut lu, n);
         if (0..n).any(|k| lu[k * n + k] == 0.0) {
             return Err(linalg_error!(
@@ -150,7 +156,8 @@ pub fn solve(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             ));
         }
         data.extend(d::lu_solve(&lu, &rows, n, wb.item(i), m));
-    }
+        Ok(())
+    })?;
     let out = wb.tensor(&data, &[n, m], a.dtype())?;
     let (sa, sx) = (save(a), save_output(&out));
     attach("LinalgSolveExBackward0", out, &[a, b], move |c, g| {
@@ -179,22 +186,24 @@ fn solve_side(a: &Tensor, b: &Tensor, left: bool) -> Result<Tensor> {
     mt(&solve(&mt(a)?, &mt(b)?)?)
 }
 
+/// A matrix of which one half is read, that half below.
+pub(super) fn lower_half(a: &[f64], n: usize, upper: bool) -> Result<Vec<f64>> {
+    if upper { room::collected((0..n * n).map(|k| a[(k % n) * n + k / n])) } else { room::copied(a) }
+}
+
 /// The lower triangular factor `L` of `A = L L^T`, or its transpose.
 pub fn cholesky(x: &Tensor, upper: bool) -> Result<Tensor> {
     let b = square("linalg.cholesky", x)?;
     let n = b.n;
-    let mut data = room::with_capacity(b.data.len())?;
-    for i in 0..b.count {
-        let a = b.item(i);
-        let lower: Vec<f64> =
-            if upper { room::collected((0..n * n).map(|k| a[(k % n) * n + k / n])) } else { room::copied(a) }?;
-        data.extend(d::cholesky(&lower, n).map_err(|k| {
+    let [data] = b.map([count(&[n, n])], |i, a, [data]| {
+        data.extend(d::cholesky(&lower_half(a, n, upper)?, n).map_err(|k| {
             linalg_error!(
                 "linalg.cholesky: {}The factorization could not be completed because the input is not positive-definite (the leading minor of order {k} is not positive-definite).",
                 place(&b, i)
             )
         })?);
-    }
+        Ok(())
+    })?;
     let out = b.tensor(&data, &[n, n], x.dtype())?;
     let saved = save_output(&out);
     let out = attach("LinalgCholeskyExBackward0", out, &[x], move |c, g| {
@@ -229,12 +238,12 @@ pub fn qr(x: &Tensor, mode: &str) -> Result<Vec<Tensor>> {
             ));
         }
     };
-    let (mut qs, mut rs) = (Vec::new(), Vec::new());
-    for i in 0..b.count {
-        let (q, r) = d::qr(b.item(i), m, n, cols);
+    let [qs, rs] = b.map([count(&[m, cols]), count(&[cols, n])], |_, a, [qs, rs]| {
+        let (q, r) = d::qr(a, m, n, cols);
         qs.extend(q);
         rs.extend(r);
-    }
+        Ok(())
+    })?;
     let r = b.tensor(&rs, &[cols, n], x.dtype())?;
     if mode == "r" {
         return Ok(vec![Tensor::empty(&[0], x.dtype())?, r]);
@@ -270,15 +279,12 @@ pub fn eigh(x: &Tensor, uplo: &str) -> Result<Vec<Tensor>> {
     let b = square("linalg.eigh", x)?;
     let n = b.n;
     let upper = uplo.eq_ignore_ascii_case("u");
-    let (mut ws, mut vs) = (Vec::new(), Vec::new());
-    for i in 0..b.count {
-        let a = b.item(i);
-        let lower: Vec<f64> =
-            if upper { room::collected((0..n * n).map(|k| a[(k % n) * n + k / n])) } else { room::copied(a) }?;
-        let (w, v) = d::eigh(&lower, n);
+    let [ws, vs] = b.map([n, count(&[n, n])], |_, a, [ws, vs]| {
+        let (w, v) = d::eigh(&lower_half(a, n, upper)?, n);
         ws.extend(w);
         vs.extend(v);
-    }
+        Ok(())
+    })?;
     let (w, v) = (b.tensor(&ws, &[n], x.dtype())?, b.tensor(&vs, &[n, n], x.dtype())?);
     let (sw, sv) = (rustnn_core::graph::save_output_at(&w, 0), rustnn_core::graph::save_output_at(&v, 1));
     attach_many("LinalgEighBackward0", vec![w, v], &[x], move |c, gs| {
@@ -304,15 +310,15 @@ pub fn svd(x: &Tensor, full: bool) -> Result<Vec<Tensor>> {
     let (m, n) = (b.m, b.n);
     let k = m.min(n);
     let (cu, cv) = if full { (m, n) } else { (k, k) };
-    let (mut us, mut ss, mut vs) = (Vec::new(), Vec::new(), Vec::new());
-    for i in 0..b.count {
-        let (u, s, vh) = d::svd(b.item(i), m, n);
+    let [us, ss, vs] = b.map([count(&[m, cu]), k, count(&[cv, n])], |_, a, [us, ss, vs]| {
+        let (u, s, vh) = d::svd(a, m, n);
         us.extend(d::widened(&u, m, k, cu));
         ss.extend(s);
         let v: Vec<f64> = room::collected((0..n * k).map(|t| vh[(t % k) * n + t / k]))?;
         let v = d::widened(&v, n, k, cv);
         vs.extend((0..cv * n).map(|t| v[(t % n) * cv + t / n]));
-    }
+        Ok(())
+    })?;
     let outs =
         vec![b.tensor(&us, &[m, cu], x.dtype())?, b.tensor(&ss, &[k], x.dtype())?, b.tensor(&vs, &[cv, n], x.dtype())?];
     let kept: Vec<_> = outs.iter().enumerate().map(|(i, t)| rustnn_core::graph::save_output_at(t, i)).collect();

@@ -7,7 +7,7 @@ use crate::basic::to_dtype;
 use crate::compose::sum_dims;
 use crate::pointwise::mul;
 use crate::registry::{OpDef, PRIVATE, TORCH, op};
-use rustnn_core::base::layout::wrap_dim;
+use rustnn_core::base::layout::{self, wrap_dim};
 use rustnn_core::base::runtime_error;
 use rustnn_core::{Dims, Error, Result, Tensor};
 
@@ -118,7 +118,7 @@ fn pair(a: Named, b: Named, keep: &dyn Fn(Label) -> bool) -> Result<Named> {
         }
     }
     right.extend(b.names.iter().filter(|&&l| !a.has(l)));
-    let total = |n: &Named, v: &[Label]| v.iter().map(|&l| n.size(l)).product::<usize>();
+    let total = |n: &Named, v: &[Label]| layout::count(&v.iter().map(|&l| n.size(l)).collect::<Dims>());
     let (nb, ns) = (total(&a, &batch), total(&a, &sum));
     let (nl, nr) = (total(&a, &left), total(&b, &right));
     let x = reshape(&a.arranged(&[&batch[..], &left[..], &sum[..]].concat())?, &[nb, nl, ns])?;
@@ -291,7 +291,7 @@ pub fn tensordot(a: &Tensor, b: &Tensor, da: &[i64], db: &[i64]) -> Result<Tenso
     }
     let fa: Dims = (0..a.ndim()).filter(|d| !wa.contains(d)).collect();
     let fb: Dims = (0..b.ndim()).filter(|d| !wb.contains(d)).collect();
-    let size = |t: &Tensor, dims: &[usize]| dims.iter().map(|&d| t.shape()[d]).product::<usize>();
+    let size = |t: &Tensor, dims: &[usize]| layout::count(&dims.iter().map(|&d| t.shape()[d]).collect::<Dims>());
     let k = size(a, &wa);
     let x = reshape(&permute(a, &[&fa[..], &wa[..]].concat())?, &[size(a, &fa), k])?;
     let y = reshape(&permute(b, &[&wb[..], &fb[..]].concat())?, &[k, size(b, &fb)])?;

@@ -1,7 +1,7 @@
 //! LU factors with row exchanges, equations solved with them, and the forms of `inv` and `solve` that report instead of
 //! raising.
 
-use super::batch::{Batch, batch, eye, infos, named, place, singular, square, together};
+use super::batch::{Batch, batch, eye, failed, infos, named, place, singular, square, together};
 use super::decompose as d;
 use super::dense::{inv, solve};
 use super::glue::mt;
@@ -11,6 +11,7 @@ use crate::args::{IntoRet, Ret};
 use crate::compose as f;
 use crate::registry::{LINALG, METHOD, OUT, OpDef, TORCH, op};
 use crate::shape::triangle::triangle;
+use rustnn_core::base::layout::count;
 use rustnn_core::base::{linalg_error, runtime_error};
 use rustnn_core::graph::save_output_at;
 use rustnn_core::{DType, Dims, Result, Tensor, attach, attach_many, grads, save_output};
@@ -20,8 +21,8 @@ use rustnn_kernels::room;
 struct Factored {
     b: Batch,
     lu: Vec<f64>,
-    pivots: Vec<i32>,
-    info: Vec<i32>,
+    pivots: Vec<f64>,
+    info: Vec<f64>,
 }
 
 fn factor(name: &str, x: &Tensor, pivot: bool) -> Result<Factored> {
@@ -29,14 +30,15 @@ fn factor(name: &str, x: &Tensor, pivot: bool) -> Result<Factored> {
         return Err(runtime_error!("linalg.lu_factor: LU without pivoting is not implemented on the CPU"));
     }
     let b = batch(name, x)?;
-    let (mut lu, mut pivots, mut info) = (Vec::with_capacity(b.data.len()), Vec::new(), Vec::new());
-    for i in 0..b.count {
-        let mut a = b.item(i).to_vec();
-        let (p, k) = d::lu_pivots(&mut a, b.m, b.n);
+    let (m, n) = (b.m, b.n);
+    let [lu, pivots, info] = b.map([count(&[m, n]), m.min(n), 1], |_, a, [lu, pivots, info]| {
+        let at = lu.len();
         lu.extend(a);
+        let (p, k) = d::lu_pivots(&mut lu[at..], m, n);
         pivots.extend(p);
         info.push(k);
-    }
+        Ok(())
+    })?;
     Ok(Factored { b, lu, pivots, info })
 }
 
@@ -52,24 +54,29 @@ fn unpacked(lu: &Tensor) -> Result<(Tensor, Tensor)> {
 fn permutation(pivots: &Tensor, m: usize, dtype: DType) -> Result<Tensor> {
     let n = pivots.shape().last().copied().unwrap_or(0);
     let lead: Dims = pivots.shape()[..pivots.ndim().saturating_sub(1)].into();
-    let pivots = pivots.copied_as(DType::I64)?.to_contiguous()?;
-    let count: usize = lead.iter().product();
-    let mut data = room::filled(count.saturating_mul(m).saturating_mul(m), 0.0f64)?;
-    for i in 0..count {
-        let mut rows: Vec<usize> = (0..m).collect();
-        for (k, &p) in pivots.slice::<i64>()?[i * n..(i + 1) * n].iter().enumerate() {
-            let p = usize::try_from(p - 1).ok().filter(|&p| p < m && k < m).ok_or_else(|| {
-                runtime_error!("lu_unpack: pivots must be in [1, {m}], got {p} for row {k}")
-                    .hint("they are those of linalg.lu_factor")
-            })?;
-            rows.swap(k, p);
+    let data: Vec<f64> = {
+        let whole = pivots.copied_as(DType::I64)?.to_contiguous()?;
+        room::collected(whole.slice::<i64>()?.iter().map(|&p| p as f64))?
+    };
+    // A row of pivots for each matrix.
+    let b = Batch { data, count: count(&lead), lead, m: 1, n };
+    let [data] = b.map([count(&[m, m])], |_, pivots, [data]| {
+        let mut rows: Vec<usize> = room::collected(0..m)?;
+        for (k, &p) in pivots.iter().enumerate() {
+            if !(p >= 1.0 && p <= m as f64 && k < m) {
+                return Err(runtime_error!("lu_unpack: pivots must be in [1, {m}], got {p} for row {k}")
+                    .hint("they are those of linalg.lu_factor"));
+            }
+            rows.swap(k, p as usize - 1);
         }
+        let at = data.len();
+        data.resize(at + m * m, 0.0);
         for (to, &from) in rows.iter().enumerate() {
-            data[i * m * m + from * m + to] = 1.0;
+            data[at + from * m + to] = 1.0;
         }
-    }
-    let shape: Dims = lead.iter().chain(&[m, m]).copied().collect();
-    Tensor::from_slice(&data, &shape)?.copied_as(dtype)
+        Ok(())
+    })?;
+    b.tensor(&data, &[m, m], dtype)
 }
 
 /// The gradient of `A = P L U` from those of L and U.
@@ -113,8 +120,7 @@ pub fn lu_factor_ex(name: &str, x: &Tensor, pivot: bool) -> Result<(Tensor, Tens
     let r = factor(name, x, pivot)?;
     let (m, n) = (r.b.m, r.b.n);
     let out = r.b.tensor(&r.lu, &[m, n], x.dtype())?;
-    let shape: Dims = r.b.lead.iter().copied().chain([m.min(n)]).collect();
-    let pivots = Tensor::from_slice(&r.pivots, &shape)?;
+    let pivots = r.b.tensor(&r.pivots, &[m.min(n)], DType::I32)?;
     let (s, kept) = (save_output(&out), pivots.clone());
     let out = attach("LinalgLuFactorExBackward0", out, &[x], move |c, g| {
         let (l, u) = unpacked(&s.get(c)?)?;
@@ -142,8 +148,7 @@ pub fn lu(x: &Tensor, pivot: bool) -> Result<Vec<Tensor>> {
     let r = factor("linalg.lu", x, pivot)?;
     let (m, n) = (r.b.m, r.b.n);
     let packed = r.b.tensor(&r.lu, &[m, n], x.dtype())?;
-    let shape: Dims = r.b.lead.iter().copied().chain([m.min(n)]).collect();
-    let p = permutation(&Tensor::from_slice(&r.pivots, &shape)?, m, x.dtype())?;
+    let p = permutation(&r.b.tensor(&r.pivots, &[m.min(n)], DType::I32)?, m, x.dtype())?;
     let (l, u) = unpacked(&packed)?;
     let (sl, su, kept) = (save_output_at(&l, 0), save_output_at(&u, 1), p.clone());
     let mut outs = attach_many("LinalgLuBackward0", vec![l, u], &[x], move |c, gs| {
@@ -193,39 +198,46 @@ pub fn lu_solve(lu: &Tensor, pivots: &Tensor, b: &Tensor, left: bool, adjoint: b
 }
 
 /// Per matrix 0, or the place (from 1) of the first zero on U's diagonal.
-fn singularities(b: &Batch) -> Vec<i32> {
-    (0..b.count).map(|i| d::lu_pivots(&mut b.item(i).to_vec(), b.m, b.n).1).collect()
+fn singularities(b: &Batch) -> Result<Vec<f64>> {
+    let [info] = b.map([1], |_, a, [info]| {
+        info.push(d::lu_pivots(&mut room::copied(a)?, b.m, b.n).1);
+        Ok(())
+    })?;
+    Ok(info)
 }
 
 /// The inverse, and per matrix 0 or where its factor has a zero.
 pub fn inv_ex(x: &Tensor, check: bool) -> Result<(Tensor, Tensor)> {
     let b = square("linalg.inv_ex", x)?;
-    let info = singularities(&b);
+    let info = singularities(&b)?;
     let report = infos(&b, &info)?;
-    let Some((i, &k)) = info.iter().enumerate().find(|(_, k)| **k != 0) else {
+    let Some((i, k)) = failed(&info) else {
         return Ok((inv(x)?, report));
     };
     if check {
-        return Err(singular("linalg.inv_ex", &b, i, k as usize - 1));
+        return Err(singular("linalg.inv_ex", &b, i, k - 1));
     }
-    let unit: Vec<f64> = (0..b.n * b.n).map(|i| f64::from(u8::from(i / b.n == i % b.n))).collect();
-    let data: Vec<f64> = (0..b.count).flat_map(|i| by_lu(b.item(i), b.n, &unit, b.n)).collect();
+    let unit = d::eye(b.n);
+    let [data] = b.map([count(&[b.n, b.n])], |_, a, [data]| {
+        data.extend(by_lu(a, b.n, &unit, b.n)?);
+        Ok(())
+    })?;
     Ok((b.tensor(&data, &[b.n, b.n], x.dtype())?, report))
 }
 
 /// Solved whether or not there is a zero to divide by.
-fn by_lu(a: &[f64], n: usize, b: &[f64], m: usize) -> Vec<f64> {
-    let mut a = a.to_vec();
+fn by_lu(a: &[f64], n: usize, b: &[f64], m: usize) -> Result<Vec<f64>> {
+    let mut a = room::copied(a)?;
     let (rows, _) = d::lu(&mut a, n);
-    d::lu_solve(&a, &rows, n, b, m)
+    Ok(d::lu_solve(&a, &rows, n, b, m))
 }
 
 /// The solution, and per matrix 0 or where its factor has a zero.
 pub fn solve_ex(a: &Tensor, b: &Tensor, left: bool, check: bool) -> Result<(Tensor, Tensor)> {
     let s = square("linalg.solve_ex", a)?;
-    let info = singularities(&s);
+    let info = singularities(&s)?;
     let report = infos(&s, &info)?;
-    let Some(i) = info.iter().position(|&k| k != 0) else {
+    let Some((i, _)) = failed(&info) else {
         let vector = b.ndim() == 1;
         let x = if left || vector { solve(a, b)? } else { mt(&solve(&mt(a)?, &mt(b)?)?)? };
         return Ok((x, report));
@@ -243,7 +255,10 @@ pub fn solve_ex(a: &Tensor, b: &Tensor, left: bool, check: bool) -> Result<(Tens
     if wb.m != s.n {
         return Err(runtime_error!("linalg.solve_ex: Incompatible shapes of A and B for the equation AX = B"));
     }
-    let data: Vec<f64> = (0..wa.count).flat_map(|i| by_lu(wa.item(i), s.n, wb.item(i), wb.n)).collect();
+    let [data] = wa.map([count(&[s.n, wb.n])], |i, a, [data]| {
+        data.extend(by_lu(a, s.n, wb.item(i), wb.n)?);
+        Ok(())
+    })?;
     let x = wb.tensor(&data, &[s.n, wb.n], a.dtype())?;
     let x = if left { x } else { mt(&x)? };
     let shape: Dims = x.shape()[..x.ndim() - 1].into();

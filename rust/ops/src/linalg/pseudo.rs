@@ -28,46 +28,51 @@ fn precise(name: &str, x: &Tensor) -> Result<Batch> {
     Ok(b)
 }
 
-/// A tolerance per matrix, given as a number or a tensor that broadcasts to the leading dimensions.
-fn per_matrix(a: &Arg, lead: &[usize]) -> Result<Option<Vec<f64>>> {
-    let count = layout::numel(lead)?;
+/// A tolerance for all matrices, given as a number, or for each, as a tensor that broadcasts to the leading dimensions.
+fn tolerance(a: &Arg, lead: &[usize]) -> Result<Option<Vec<f64>>> {
     Ok(match a {
         Arg::None => None,
-        Arg::Float(v) => Some(room::filled(count, *v)?),
-        Arg::Int(v) => Some(room::filled(count, *v as f64)?),
+        Arg::Float(v) => Some(vec![*v]),
+        Arg::Int(v) => Some(vec![*v as f64]),
         Arg::Tensor(t) => {
             let wide = t.view_of(t.layout().expand(lead)?).copied_as(DType::F64)?.to_contiguous()?;
-            Some(wide.slice::<f64>()?.to_vec())
+            Some(room::copied(wide.slice::<f64>()?)?)
         }
         other => return Err(runtime_error!("a tolerance must be a number or a tensor, got {other:?}")),
     })
 }
 
-/// Per matrix, the size up to which a singular value counts as zero.
-fn cuts(lead: &[usize], k: usize, s: &[f64], default: f64, atol: &Arg, rtol: &Arg) -> Result<Vec<f64>> {
-    let (atol, rtol) = (per_matrix(atol, lead)?, per_matrix(rtol, lead)?);
-    Ok((0..layout::numel(lead)?)
-        .map(|i| {
-            let largest = s[i * k..(i + 1) * k].first().copied().unwrap_or(0.0);
-            let a = atol.as_ref().map_or(0.0, |v| v[i]);
-            let r = rtol.as_ref().map_or(if a > 0.0 { 0.0 } else { default }, |v| v[i]);
-            a.max(r * largest)
-        })
-        .collect())
+/// The size up to which a singular value counts as zero.
+struct Cuts {
+    atol: Option<Vec<f64>>,
+    rtol: Option<Vec<f64>>,
+    default: f64,
+}
+
+impl Cuts {
+    fn new(b: &Batch, dtype: DType, atol: &Arg, rtol: &Arg) -> Result<Cuts> {
+        let default = epsilon(dtype) * b.m.max(b.n) as f64;
+        Ok(Cuts { atol: tolerance(atol, &b.lead)?, rtol: tolerance(rtol, &b.lead)?, default })
+    }
+
+    /// For matrix `i`, whose singular values fall.
+    fn of(&self, i: usize, values: &[f64]) -> f64 {
+        let largest = values.first().copied().unwrap_or(0.0);
+        let given = |t: &Option<Vec<f64>>| t.as_ref().and_then(|v| v.get(if v.len() == 1 { 0 } else { i }).copied());
+        let a = given(&self.atol).unwrap_or(0.0);
+        let r = given(&self.rtol).unwrap_or(if a > 0.0 { 0.0 } else { self.default });
+        a.max(r * largest)
+    }
 }
 
 /// The symmetric matrix whose lower half is given; its gradient is that of a matrix which is symmetric anyway.
 fn symmetric(x: &Tensor) -> Result<Tensor> {
     let b = square("linalg.pinv", x)?;
     let n = b.n;
-    let mut data = b.data.clone();
-    for i in 0..b.count {
-        for r in 0..n {
-            for c in r + 1..n {
-                data[(i * n + r) * n + c] = data[(i * n + c) * n + r];
-            }
-        }
-    }
+    let [data] = b.map([layout::count(&[n, n])], |_, a, [data]| {
+        data.extend((0..n * n).map(|k| if k % n > k / n { a[(k % n) * n + k / n] } else { a[k] }));
+        Ok(())
+    })?;
     let out = b.tensor(&data, &[n, n], x.dtype())?;
     attach("LinalgSymmetricBackward0", out, &[x], |_, g| Ok(grads![g.clone()]))
 }
@@ -77,15 +82,16 @@ pub fn pinv(x: &Tensor, atol: &Arg, rtol: &Arg, hermitian: bool) -> Result<Tenso
     let x = &if hermitian { symmetric(x)? } else { x.clone() };
     let b = precise("linalg.pinv", x)?;
     let (m, n, k) = (b.m, b.n, b.m.min(b.n));
-    let parts: Vec<_> = (0..b.count).map(|i| d::svd(b.item(i), m, n)).collect();
-    let all: Vec<f64> = parts.iter().flat_map(|p| p.1.iter().copied()).collect();
-    let cut = cuts(&b.lead, k, &all, epsilon(x.dtype()) * m.max(n) as f64, atol, rtol)?;
-    let mut data = room::filled(b.count.saturating_mul(n).saturating_mul(m), 0.0)?;
-    for (i, (u, s, vh)) in parts.iter().enumerate() {
-        let out = &mut data[i * n * m..][..n * m];
+    let cuts = Cuts::new(&b, x.dtype(), atol, rtol)?;
+    let [data] = b.map([layout::count(&[n, m])], |i, a, [data]| {
+        let (u, s, vh) = d::svd(a, m, n);
+        let at = data.len();
+        data.resize(at + n * m, 0.0);
+        let out = &mut data[at..];
+        let cut = cuts.of(i, &s);
         for (t, &s) in s.iter().enumerate() {
             // NaN is kept: it must show.
-            if s <= cut[i] {
+            if s <= cut {
                 continue;
             }
             for r in 0..n {
@@ -95,7 +101,8 @@ pub fn pinv(x: &Tensor, atol: &Arg, rtol: &Arg, hermitian: bool) -> Result<Tenso
                 }
             }
         }
-    }
+        Ok(())
+    })?;
     let out = b.tensor(&data, &[n, m], x.dtype())?;
     let (sx, sp) = (save(x), save_output(&out));
     attach("LinalgPinvBackward0", out, &[x], move |c, g| {
@@ -113,12 +120,14 @@ pub fn pinv(x: &Tensor, atol: &Arg, rtol: &Arg, hermitian: bool) -> Result<Tenso
 pub fn matrix_rank(x: &Tensor, atol: &Arg, rtol: &Arg, hermitian: bool) -> Result<Tensor> {
     let x = &if hermitian { symmetric(&x.detach())? } else { x.detach() };
     let b = precise("linalg.matrix_rank", x)?;
-    let k = b.m.min(b.n);
-    let all: Vec<f64> = (0..b.count).flat_map(|i| d::svd(b.item(i), b.m, b.n).1).collect();
-    let cut = cuts(&b.lead, k, &all, epsilon(x.dtype()) * b.m.max(b.n) as f64, atol, rtol)?;
-    let ranks: Vec<i64> =
-        (0..b.count).map(|i| all[i * k..(i + 1) * k].iter().filter(|&&s| s > cut[i]).count() as i64).collect();
-    Tensor::from_slice(&ranks, &b.lead)
+    let cuts = Cuts::new(&b, x.dtype(), atol, rtol)?;
+    let [ranks] = b.map([1], |i, a, [ranks]| {
+        let s = d::svd(a, b.m, b.n).1;
+        let cut = cuts.of(i, &s);
+        ranks.push(s.iter().filter(|&&s| s > cut).count() as f64);
+        Ok(())
+    })?;
+    b.tensor(&ranks, &[], DType::I64)
 }
 
 /// The condition number: the norm of a matrix times that of its inverse.

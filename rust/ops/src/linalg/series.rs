@@ -10,12 +10,16 @@ use crate::registry::{LINALG, METHOD, OUT, OpDef, TORCH, op};
 use crate::shape::triangle::triangle;
 use rustnn_core::base::{layout, runtime_error};
 use rustnn_core::{Dims, Result, Tensor, attach, grads, save};
+use rustnn_kernels::parallel::Watch;
 
 /// The exponential of square matrices.
 pub fn matrix_exp(x: &Tensor) -> Result<Tensor> {
     let b = square("linalg.matrix_exp", x)?;
     let n = b.n;
-    let data: Vec<f64> = (0..b.count).flat_map(|i| d::exponential(b.item(i), n)).collect();
+    let [data] = b.map([layout::count(&[n, n])], |_, a, [data]| {
+        data.extend(d::exponential(a, n));
+        Ok(())
+    })?;
     let out = b.tensor(&data, &[n, n], x.dtype())?;
     let s = save(x);
     attach("LinalgMatrixExpBackward0", out, &[x], move |c, g| {
@@ -61,7 +65,9 @@ fn checked(name: &str, x: &Tensor, tau: &Tensor) -> Result<(usize, usize, usize)
 /// `H y` for the reflections `H = H_1 ... H_k` (in turn from the last, or from the first: the transpose).
 fn reflect(vs: &Tensor, tau: &Tensor, y: Tensor, k: usize, transposed: bool) -> Result<Tensor> {
     let mut y = y;
+    let mut watch = Watch::default();
     for step in 0..k {
+        watch.tick()?;
         let i = if transposed { step } else { k - 1 - step };
         let v = vector(vs, i)?;
         let t = f::unsqueeze(&f::narrow(tau, -1, i, 1)?, -1)?;
@@ -103,13 +109,14 @@ pub fn ormqr(x: &Tensor, tau: &Tensor, other: &Tensor, left: bool, transposed: b
 
 fn geqrf(x: &Tensor) -> Result<Vec<Tensor>> {
     let b = batch("torch.geqrf", x)?;
-    let (mut packed, mut taus) = (Vec::with_capacity(b.data.len()), Vec::new());
-    for i in 0..b.count {
-        let (p, t) = d::geqrf(b.item(i), b.m, b.n);
+    let (m, n, k) = (b.m, b.n, b.m.min(b.n));
+    let [packed, taus] = b.map([layout::count(&[m, n]), k], |_, a, [packed, taus]| {
+        let (p, t) = d::geqrf(a, m, n);
         packed.extend(p);
         taus.extend(t);
-    }
-    Ok(vec![b.tensor(&packed, &[b.m, b.n], x.dtype())?, b.tensor(&taus, &[b.m.min(b.n)], x.dtype())?])
+        Ok(())
+    })?;
+    Ok(vec![b.tensor(&packed, &[m, n], x.dtype())?, b.tensor(&taus, &[k], x.dtype())?])
 }
 
 pub(crate) fn ops() -> Vec<OpDef> {

@@ -1,14 +1,15 @@
 //! Equations with triangular matrices, and what Cholesky factors are used for.
 
-use super::batch::{eye, infos, named, place, square, together};
+use super::batch::{eye, failed, infos, named, place, square, together};
 use super::decompose as d;
-use super::dense::cholesky;
+use super::dense::{cholesky, lower_half};
 use super::glue::mt;
 use super::matmul::product;
 use crate::args::{IntoRet, Ret};
 use crate::compose as f;
 use crate::registry::{LINALG, METHOD, OUT, OpDef, TORCH, op};
 use crate::shape::triangle::triangle;
+use rustnn_core::base::layout::count;
 use rustnn_core::base::{linalg_error, not_implemented, runtime_error};
 use rustnn_core::{Grads, Result, Tensor, attach, save, save_output};
 
@@ -31,10 +32,10 @@ pub fn solve_triangular(a: &Tensor, b: &Tensor, upper: bool, left: bool, unit: b
             wb.n
         ));
     }
-    let mut data = Vec::with_capacity(wb.data.len());
-    for i in 0..wa.count {
-        data.extend(d::triangular(wa.item(i), n, wb.item(i), wb.n, upper, unit));
-    }
+    let [data] = wa.map([count(&[n, wb.n])], |i, a, [data]| {
+        data.extend(d::triangular(a, n, wb.item(i), wb.n, upper, unit));
+        Ok(())
+    })?;
     let out = wb.tensor(&data, &[n, wb.n], a.dtype())?;
     let (sa, sx) = (save(a), save_output(&out));
     attach("LinalgSolveTriangularBackward0", out, &[a, b], move |c, g| {
@@ -77,14 +78,12 @@ pub fn cholesky_inverse(factor: &Tensor, upper: bool) -> Result<Tensor> {
 pub fn cholesky_ex(x: &Tensor, upper: bool, check: bool) -> Result<(Tensor, Tensor)> {
     let b = square("linalg.cholesky_ex", x)?;
     let n = b.n;
-    let (mut data, mut info) = (Vec::with_capacity(b.data.len()), Vec::new());
-    for i in 0..b.count {
-        let a = b.item(i);
-        let lower: Vec<f64> = (0..n * n).map(|k| if upper { a[(k % n) * n + k / n] } else { a[k] }).collect();
+    let [data, info] = b.map([count(&[n, n]), 1], |i, a, [data, info]| {
+        let lower = lower_half(a, n, upper)?;
         match d::cholesky(&lower, n) {
             Ok(l) => {
                 data.extend(l);
-                info.push(0);
+                info.push(0.0);
             }
             Err(k) if check => {
                 return Err(linalg_error!(
@@ -95,11 +94,12 @@ pub fn cholesky_ex(x: &Tensor, upper: bool, check: bool) -> Result<(Tensor, Tens
             Err(k) => {
                 // Not a factor: the half that was read.
                 data.extend((0..n * n).map(|p| if p % n <= p / n { lower[p] } else { 0.0 }));
-                info.push(k as i32);
+                info.push(k as f64);
             }
         }
-    }
-    let l = if info.iter().all(|&k| k == 0) {
+        Ok(())
+    })?;
+    let l = if failed(&info).is_none() {
         cholesky(x, upper)?
     } else {
         let l = b.tensor(&data, &[n, n], x.dtype())?;

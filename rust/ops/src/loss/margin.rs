@@ -97,7 +97,7 @@ fn multi_margin(x: &Tensor, target: &Tensor, p: i64, margin: f64, w: Option<&Ten
         z = c::mul(&z, &c::gather(&c::expand(&c::reshape(w, &[1, classes])?, &[n, classes])?, 1, &t)?)?;
     }
     // The target's own class takes no part.
-    let mut keep = room::filled(n * classes, 1.0)?;
+    let mut keep = room::filled(z.numel(), 1.0)?;
     for (i, &v) in t.slice::<i64>()?.iter().enumerate() {
         keep[i * classes + v as usize] = 0.0;
     }
@@ -118,10 +118,11 @@ fn multilabel_margin(x: &Tensor, target: &Tensor) -> Result<Tensor> {
     let (n, classes) = (x.shape()[0], x.shape()[1]);
     let t = target.detach().copied_as(DType::I64)?.to_contiguous()?;
     let labels = t.slice::<i64>()?;
-    let mut index = room::filled(n * classes, 0i64)?;
-    let mut mask = room::filled((n * classes).saturating_mul(classes), 0.0)?;
-    for i in 0..n {
-        let row: Vec<i64> = room::collected(labels[i * classes..][..classes].iter().copied().take_while(|&v| v >= 0))?;
+    let mut index = room::filled(labels.len(), 0i64)?;
+    let mut mask = room::filled(labels.len().saturating_mul(classes), 0.0)?;
+    // No rows where there are no classes, of however many samples.
+    for (i, row) in labels.chunks(classes.max(1)).enumerate() {
+        let row: Vec<i64> = room::collected(row.iter().copied().take_while(|&v| v >= 0))?;
         for (j, &v) in row.iter().enumerate() {
             if v as usize >= classes {
                 return Err(runtime_error!("multilabel_margin_loss: label {v} is not one of {classes} classes"));

@@ -6,7 +6,7 @@ use super::{acc_tensor, composite, float_only, narrow_to, parameter, present};
 use crate::args::IntoRet;
 use crate::compose as c;
 use crate::registry::{NN, OpDef, op};
-use rustnn_core::base::{dtype::Float, dtype::Real, runtime_error, value_error, with_float};
+use rustnn_core::base::{dtype::Float, dtype::Real, layout, runtime_error, value_error, with_float};
 use rustnn_core::{DType, Element, Grads, Result, Tensor, attach, mode, needs_grad, save};
 use rustnn_kernels::room;
 use rustnn_kernels::{copy, norm::Ncs, norm_batch as kernel};
@@ -47,7 +47,7 @@ pub fn batch_norm(
         ));
     }
     let d = ncs(x);
-    let count = d.n * d.s;
+    let count = layout::count(&[d.n, d.s]);
     if training && count == 1 {
         return Err(value_error!(
             "Expected more than 1 value per channel when training, got input size {}", size_text(x.shape())

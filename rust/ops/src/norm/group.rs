@@ -35,7 +35,8 @@ pub fn group_norm(x: &Tensor, groups: i64, w: Option<&Tensor>, b: Option<&Tensor
     let y = Tensor::empty(x.shape(), x.dtype())?;
     let (wc, bc) = (contiguous(w.as_ref())?, contiguous(b.as_ref())?);
     let (mean, rstd) = float_only!("GroupNormKernelImpl", x.dtype(), T => {
-        let (mean, rstd) = (acc_tensor::<T>(d.n * groups)?, acc_tensor::<T>(d.n * groups)?);
+        let rows = layout::count(&[d.n, groups]);
+        let (mean, rstd) = (acc_tensor::<T>(rows)?, acc_tensor::<T>(rows)?);
         kernel::group_norm::<T>(
             xc.slice()?, slice(wc.as_ref())?, slice(bc.as_ref())?, y.slice_mut()?, mean.slice_mut()?, rstd.slice_mut()?,
             d, groups, eps,

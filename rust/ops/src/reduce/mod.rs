@@ -87,7 +87,7 @@ pub(crate) fn behind(x: &Tensor, mask: &[bool]) -> usize {
 
 /// An error if there are results with no elements behind them.
 pub(crate) fn need_elements(name: &str, x: &Tensor, dims: Option<&[i64]>, mask: &[bool]) -> Result<()> {
-    let results: usize = kept_shape(x.shape(), mask).iter().product();
+    let results: usize = layout::count(&kept_shape(x.shape(), mask));
     if behind(x, mask) > 0 || results == 0 {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use super::{behind, dims_arg, finish, mask_of, mean, restore, run, sum};
 use crate::pointwise::{abs, compare, div, exp, mul, mul_mask, pow, rounding, sub, times, where_, zeros_like};
 use crate::registry::{METHOD, OUT, TORCH, op};
 use crate::{Args, DType, IntoRet, OpDef, Result, Ret, Tensor, attach, grads, needs_grad, save, save_output};
-use rustnn_core::base::not_implemented;
+use rustnn_core::base::{layout, not_implemented};
 use rustnn_kernels::reduce::Reduce;
 
 /// The variance over `dims`, the sum of squares divided by n − correction.
@@ -22,7 +22,7 @@ fn spread(root: bool, x: &Tensor, dims: Option<&[i64]>, correction: f64, keepdim
         return Err(not_implemented!("std and var only support floating point and complex dtypes"));
     }
     let mask = mask_of(dims, x.ndim())?;
-    let results: usize = super::kept_shape(x.shape(), &mask).iter().product();
+    let results: usize = layout::count(&super::kept_shape(x.shape(), &mask));
     if x.numel() as f64 <= correction * results as f64 {
         rustnn_core::mode::warn(&format!(
             "{}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input numel divided by output numel).",

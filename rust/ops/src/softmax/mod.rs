@@ -8,13 +8,7 @@ use rustnn_core::base::{layout, not_implemented, with_float};
 use rustnn_core::{DType, Result, Tensor, attach, grads, needs_grad, save_output};
 use rustnn_kernels::softmax as kernel;
 
-/// Sizes before, along and after a dimension (0-d counts as one element).
-pub(crate) fn split(shape: &[usize], dim: usize) -> (usize, usize, usize) {
-    if shape.is_empty() {
-        return (1, 1, 1);
-    }
-    (layout::count(&shape[..dim]), shape[dim], layout::count(&shape[dim + 1..]))
-}
+pub(crate) use layout::around as split;
 
 /// `softmax(x)` or `log_softmax(x)` along `dim`, computed in `dtype` if one is given.
 pub fn softmax(x: &Tensor, dim: i64, dtype: Option<DType>, log: bool) -> Result<Tensor> {

@@ -1,42 +1,14 @@
-"""Random calls at the whole surface, in a process of its own: `python tests/fuzz_calls.py SEED SECONDS`.
-
-Any Python exception is fine; a crash, a hang or a panic is not. Each call is written to the log file given by
-RUSTNN_FUZZ_LOG before it is made, so that the last line names the one that ended the process.
-"""
+"""Values for random calls: tensors of every layout, and objects that lie, raise, or take memory away."""
 
 from __future__ import annotations
 
-import faulthandler
 import math
-import os
 import random
-import resource
-import sys
-import time
-import warnings
 from typing import Any
 
 import numpy as np
 import rustnn
 from rustnn import _C
-
-CALLS = int(os.environ.get("RUSTNN_FUZZ_CALLS", "3000"))
-
-# Calls that sleep, exit, print, wait or change settings for good.
-LEAVE_OUT = {
-    "set_num_threads",
-    "set_default_dtype",
-    "set_printoptions",
-    "compile",
-    "set_num_interop_threads",
-    "install_as_torch",
-    "set_default_tensor_type",
-    "set_grad_enabled",
-    "vmap",
-    "seed",
-    "save",
-    "load",
-}
 
 
 class Raises:
@@ -59,6 +31,8 @@ class Lies:
         return 2**62
 
     def __getitem__(self, i: Any) -> float:
+        if i > 100_000:
+            raise IndexError  # Python's own loops over it would not end
         return 1.0
 
     def __index__(self) -> int:
@@ -118,10 +92,19 @@ ODD_SHAPES = (
 )
 
 
-class Fuzzer:
-    def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)
+class Values:
+    """Makes values from `rng`, which every call sets anew."""
+
+    def __init__(self) -> None:
+        self.rng = random.Random(0)
         self.kept: list[Any] = []
+
+    def keep(self, result: Any) -> None:
+        """A result that later calls may get as an argument."""
+        if len(self.kept) < 40:
+            self.kept.append(result)
+        else:
+            self.kept[self.rng.randrange(40)] = result
 
     def shape(self) -> tuple[int, ...]:
         return tuple(self.rng.choice((0, 1, 1, 2, 3, 4, 7)) for _ in range(self.rng.randrange(5)))
@@ -264,63 +247,6 @@ class Fuzzer:
         return NotImplemented
 
 
-def targets() -> list[tuple[str, Any, list[tuple[str, str, bool]]]]:
-    """(name, function, parameters) of every row on every surface, and what else is callable."""
-    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-    from ops.harness import parse_signature, surfaces
-
-    found: list[tuple[str, Any, list[tuple[str, str, bool]]]] = []
-    seen = set()
-    for row in _C._registry():
-        params = [(p.name, p.types, p.keyword_only) for p in parse_signature(row["sig"])]
-        name = row["name"]
-        homes = {
-            "torch": _C,
-            "private": _C,
-            "nn": _C._nn,
-            "linalg": getattr(_C, "_linalg", None),
-            "special": getattr(_C, "_special", None),
-        }
-        for surface in surfaces(row):
-            if surface == "method":
-                for suffix in ("", "_") if row["inplace"] else ("",):
-                    method = name + suffix
-
-                    def call(first: Any, *args: Any, _method: str = method, **kwargs: Any) -> Any:
-                        return getattr(first, _method)(*args, **kwargs)
-
-                    found.append((f"Tensor.{method}", call, params))
-            elif homes.get(surface) is not None and hasattr(homes[surface], name):
-                found.append((f"{surface}.{name}", getattr(homes[surface], name), params))
-        seen.add(name)
-    for name in dir(rustnn):
-        value = getattr(rustnn, name, None)
-        if name.startswith("_") or name in seen or name in LEAVE_OUT or not callable(value) or isinstance(value, type):
-            continue
-        found.append((f"rustnn.{name}", value, [("a", "", False)] * 2))
-    for name in dir(_C.Tensor):
-        if name in seen or name in (
-            "__class__",
-            "__init_subclass__",
-            "__subclasshook__",
-            "__new__",
-            "__getattribute__",
-        ):
-            continue
-        if name.startswith("__") and not callable(getattr(_C.Tensor, name, None)):
-            continue
-
-        def use(first: Any, *args: Any, _name: str = name) -> Any:
-            # What else has such a method is not ours: Python's own 10**30 ** 2**31 takes forever.
-            if not isinstance(first, _C.Tensor):
-                raise TypeError(type(first).__name__)
-            value = getattr(first, _name)
-            return value(*args) if callable(value) else value
-
-        found.append((f"Tensor.{name}", use, [("self", "Tensor", False), ("other", "", False)]))
-    return found
-
-
 def describe(value: Any) -> str:
     if isinstance(value, _C.Tensor):
         return f"T({list(value.shape)}, {value.stride()}, {value.dtype}, grad={value.requires_grad})"
@@ -337,62 +263,3 @@ def text(error: BaseException) -> str:
         return str(error)
     except Exception:  # its own __str__ raises
         return ""
-
-
-def main(seed: int, seconds: float) -> None:
-    warnings.simplefilter("ignore")
-    # Native code can't be interrupted, so a call that hangs ends the process and stands in the log. What would take
-    # gigabytes is a MemoryError.
-    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
-    fuzzer, rng, calls, raised = Fuzzer(seed), random.Random(seed + 1), 0, 0
-    table = targets()
-    log_path = os.environ.get("RUSTNN_FUZZ_LOG")
-    log = open(log_path, "w", encoding="utf-8") if log_path else None  # noqa: SIM115
-    end = time.monotonic() + seconds
-    # Bounded by time, and by a number of calls so that a run on a quick machine makes no other calls than elsewhere.
-    while time.monotonic() < end and calls < CALLS:
-        name, function, params = rng.choice(table)
-        args, kwargs = [], {}
-        for param, types, keyword_only in params:
-            if keyword_only:
-                if rng.random() < 0.3:
-                    kwargs[param] = fuzzer.value(types)
-            elif rng.random() < 0.9 or not args:
-                args.append(fuzzer.value(types))
-            else:
-                break
-        if rng.random() < 0.03:
-            args.append(fuzzer.value())
-        if log is not None:
-            log.seek(0)
-            log.truncate()
-            log.write(
-                f"{name}({', '.join(describe(a) for a in args)}, **{ {k: describe(v) for k, v in kwargs.items()} })"
-            )
-            log.flush()
-        calls += 1
-        faulthandler.dump_traceback_later(60, exit=True)
-        try:
-            result = function(*args, **kwargs)
-            if isinstance(result, _C.Tensor):
-                if result.numel() < 10_000:
-                    repr(result)
-                    if len(fuzzer.kept) < 40:
-                        fuzzer.kept.append(result)
-                    else:
-                        fuzzer.kept[rng.randrange(40)] = result
-                if result.requires_grad and result.numel() < 10_000 and rng.random() < 0.5:
-                    result.sum().backward()
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:
-            raised += 1
-            if "panic" in type(error).__name__.lower() or "internal error" in text(error):
-                raise SystemExit(f"PANIC: {name}({', '.join(describe(a) for a in args)}, {kwargs}): {error}") from error
-        rustnn.set_grad_enabled(True)
-    faulthandler.cancel_dump_traceback_later()
-    print(f"{calls} calls, {raised} raised")
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]))

@@ -16,7 +16,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
-use rustnn_core::{Tensor, caught, dest};
+use rustnn_core::{Tensor, caught, dest, profile};
 use rustnn_ops::inplace::{write_back, write_out};
 use rustnn_ops::sig::Signature;
 use rustnn_ops::{Arg, Args, DIRECT, OpDef, Ret};
@@ -179,6 +179,7 @@ fn run(
     target: Option<*mut ffi::PyObject>,
     out: Option<Py<PyAny>>,
 ) -> PyResult<Py<PyAny>> {
+    let _event = profile::on().then(|| crate::profile::op(py, o.sig.name, target.is_some(), args, &o.sig.params));
     if let Some(target) = target {
         // SAFETY: the first argument, borrowed from the caller's frame.
         let slf = unsafe { Bound::from_borrowed_ptr(py, target) };

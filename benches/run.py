@@ -6,17 +6,17 @@ the median over all rounds. Beside it stands what the machine allows: the case's
 fused multiply-adds, or its bytes at the measured bandwidth, whichever takes longer.
 
     python benches/run.py [--only PATTERN] [--engines rustnn,torch] [--threads 2] [--seconds 0.3] [--rounds 5]
+
+More engines: torch-compile and onnxruntime (see engines.py). They are not measured unless asked for, since compiling
+takes longer than measuring.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import importlib
-import importlib.util
 import json
 import math
-import os
 import platform
 import re
 import statistics
@@ -29,76 +29,11 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from cases import CASES, Call, Case, load  # noqa: E402
+from cases import CASES, load  # noqa: E402
+from engines import Engine, missing, serve  # noqa: E402
+from report import figure, table  # noqa: E402
 
 RESULTS = HERE / "results"
-
-
-# One engine's process.
-
-
-def times_of(call: Call, seconds: float) -> list[float]:
-    """Seconds per call, in batches long enough for the clock, for about that long."""
-    begin = time.perf_counter()
-    call()
-    first = time.perf_counter() - begin
-    batch = max(1, int(20e-6 / max(first, 1e-8)))
-    times, end = [], time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < 3:
-        begin = time.perf_counter()
-        for _ in range(batch):
-            call()
-        times.append((time.perf_counter() - begin) / batch)
-    return times
-
-
-def serve(engine: str, threads: int) -> None:
-    """Answers each line {"case", "seconds"} on standard input with the median of that round."""
-    torch = importlib.import_module(engine)
-    torch.set_num_threads(threads)
-    load()
-    ready: dict[str, Call] = {}
-    print(json.dumps({"version": torch.__version__}), flush=True)
-    for line in sys.stdin:
-        order = json.loads(line)
-        name = order["case"]
-        try:
-            if name not in ready:
-                ready.clear()
-                torch.manual_seed(0)
-                ready[name] = CASES[name].prepare(torch)
-                times_of(ready[name], order["seconds"] / 3)
-            answer: dict[str, Any] = {"seconds": statistics.median(times_of(ready[name], order["seconds"]))}
-        except Exception as error:  # what an engine lacks is a result too
-            answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-        print(json.dumps(answer), flush=True)
-
-
-class Engine:
-    """A process that measures cases on one engine."""
-
-    def __init__(self, name: str, threads: int) -> None:
-        environment = os.environ | {"RUSTNN_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
-        command = [sys.executable, __file__, "--serve", name, "--threads", str(threads)]
-        self.name = name
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        self.version = self.answer()["version"]
-
-    def answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"the process of {self.name} ended")
-        result: dict[str, Any] = json.loads(line)
-        return result
-
-    def measure(self, case: str, seconds: float) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"case": case, "seconds": seconds}) + "\n")
-        self.process.stdin.flush()
-        return self.answer()
 
 
 # What is not a call: sizes, the import, memory.
@@ -137,55 +72,33 @@ def limits(threads: int) -> dict[str, float]:
     return result
 
 
-def bound(case: Case, limit: dict[str, float]) -> float | None:
-    """Seconds that the case takes at least on this machine."""
-    if not limit or (case.flops is None and case.bytes is None):
+def bound(work: dict[str, float], limit: dict[str, float]) -> float | None:
+    """Seconds that so much work takes at least on this machine."""
+    if not limit or not work:
         return None
-    return max((case.flops or 0) / limit["flops"], (case.bytes or 0) / limit["bytes"])
+    return max(amount / limit[kind] for kind, amount in work.items())
 
 
-# The table.
-
-
-def human(seconds: float | None) -> str:
-    """A time with a unit, three digits."""
-    if seconds is None:
-        return "–"
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e9:.0f} ns"
-
-
-def geometric_mean(values: list[float]) -> float:
-    return math.exp(sum(map(math.log, values)) / len(values))
-
-
-def table(rows: list[dict[str, Any]], engines: list[str]) -> str:
-    """Markdown, one section per group."""
-    ours, peers = engines[0], engines[1:]
-    lines = []
-    for group in dict.fromkeys(row["group"] for row in rows):
-        head = ["case", *engines, *[f"{p} / {ours}" for p in peers], "limit", "share of limit"]
-        lines += ["", f"### {group}", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-        ratios: dict[str, list[float]] = {p: [] for p in peers}
-        for row in (r for r in rows if r["group"] == group):
-            mine = row["times"].get(ours)
-            cells = [row["case"], *(human(row["times"].get(e)) for e in engines)]
-            for p in peers:
-                theirs = row["times"].get(p)
-                if mine and theirs:
-                    ratios[p].append(theirs / mine)
-                    cells.append(f"{theirs / mine:.2f}×")
-                else:
-                    cells.append("–")
-            cells += [human(row["limit"]), f"{row['limit'] / mine:.0%}" if row["limit"] and mine else "–"]
-            lines.append("| " + " | ".join(cells) + " |")
-        for p, values in ratios.items():
-            if values:
-                mean, least = geometric_mean(values), min(values)
-                lines.append(f"\n{p} / {ours}: geometric mean {mean:.2f}×, least {least:.2f}×")
-    return "\n".join(lines)
+def measure(engines: list[Engine], case: str, seconds: float, rounds: int, budget: float) -> dict[str, Any]:
+    """Times of one case on all engines, in turns whose order changes; a case that has used its budget ends early."""
+    times: dict[str, list[float]] = {e.name: [] for e in engines}
+    errors: dict[str, str] = {}
+    work: dict[str, float] = {}
+    begin = time.perf_counter()
+    for number in range(rounds):
+        for engine in engines if number % 2 == 0 else engines[::-1]:
+            if engine.name in errors:
+                continue
+            answer = engine.measure(case, seconds)
+            if "error" in answer:
+                errors[engine.name] = answer["error"]
+            else:
+                times[engine.name].append(answer["seconds"])
+                work = work or {key: answer[key] for key in ("flops", "bytes") if key in answer}
+        if number >= 1 and time.perf_counter() - begin > budget:
+            break
+    medians = {n: statistics.median(t) for n, t in times.items() if t}
+    return {"times": medians, "rounds": times, "errors": errors, "work": work}
 
 
 def main() -> None:
@@ -196,10 +109,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=0.3, help="time per case, engine and round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--budget", type=float, default=4.0, help="seconds per case after which no new round begins")
+    parser.add_argument("--cpu-time", action="store_true", help="for busy machines, with --threads 1: count CPU time")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the table, the figure and the JSON")
     parser.add_argument("--list", action="store_true", help="print the cases and stop")
     args = parser.parse_args()
     if args.serve:
-        serve(args.serve, args.threads)
+        serve(args.serve, args.threads, args.cpu_time)
         return
     load()
     chosen = [c for c in CASES.values() if re.search(args.only, f"{c.group}: {c.name}")]
@@ -207,48 +123,41 @@ def main() -> None:
         print("\n".join(f"{c.group}: {c.name}" for c in chosen))
         return
 
-    names = args.engines.split(",")
-    missing = [n for n in names if importlib.util.find_spec(n) is None]
-    if missing:
-        print(f"not installed, left out: {', '.join(missing)}", file=sys.stderr)
-    names = [n for n in names if n not in missing]
+    names = []
+    for name in args.engines.split(","):
+        reason = missing(name)
+        if reason is None:
+            names.append(name)
+        else:
+            print(f"{name} is left out, {reason}", file=sys.stderr)
     if not names:
         raise SystemExit("no engine to measure")
     limit = limits(args.threads)
-    engines = [Engine(n, args.threads) for n in names]
+    engines = [Engine(n, args.threads, args.cpu_time) for n in names]
     rows = []
     for number, case in enumerate(chosen):
         print(f"\r\033[K[{number + 1}/{len(chosen)}] {case.group}: {case.name}", end="", file=sys.stderr, flush=True)
-        rounds: dict[str, list[float]] = {n: [] for n in names}
-        errors: dict[str, str] = {}
-        for r in range(args.rounds):
-            for engine in engines if r % 2 == 0 else engines[::-1]:
-                if engine.name not in errors:
-                    answer = engine.measure(case.name, args.seconds)
-                    if "error" in answer:
-                        errors[engine.name] = answer["error"]
-                    else:
-                        rounds[engine.name].append(answer["seconds"])
-        times = {n: statistics.median(t) for n, t in rounds.items() if t}
-        row = {"group": case.group, "case": case.name, "times": times, "rounds": rounds, "errors": errors}
-        rows.append(row | {"limit": bound(case, limit)})
+        row = measure(engines, case.name, args.seconds, args.rounds, args.budget)
+        rows.append({"group": case.group, "case": case.name, **row, "limit": bound(row["work"], limit)})
     print("\r\033[K", end="", file=sys.stderr)
+    for engine in engines:
+        engine.stop()
 
-    prints = {n: footprint(n) for n in names} if not args.only else {}
+    prints = {n: footprint(n) for n in names if n in ("rustnn", "torch")} if not args.only else {}
     wheels = sorted((HERE.parent / "wheels").glob("*.whl"))
     versions = ", ".join(f"{e.name} {e.version}" for e in engines)
     lines = [
         f"Measured {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC by `make bench`: {versions},"
-        f" Python {platform.python_version()}, {args.threads} threads, {cpu()}.",
+        f" Python {platform.python_version()}, {args.threads} threads, {cpu()}{', CPU time' if args.cpu_time else ''}.",
         "Medians; the engines alternate within one run. Other loads on the machine move times, less so ratios.",
     ]
     if limit:
         flops, bandwidth = limit["flops"] / 1e9, limit["bytes"] / 1e9
         lines.append(f"Limits: {flops:.0f} GFLOP/s (fused multiply-add), {bandwidth:.1f} GB/s.")
     if prints:
-        lines += ["", "### footprint", "", "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+        lines += ["", "### footprint", "", "| | " + " | ".join(prints) + " |", "|---" * (len(prints) + 1) + "|"]
         for what in next(iter(prints.values())):
-            lines.append(f"| {what} | " + " | ".join(f"{prints[n].get(what, math.nan):.1f}" for n in names) + " |")
+            lines.append(f"| {what} | " + " | ".join(f"{prints[n].get(what, math.nan):.1f}" for n in prints) + " |")
         if wheels:
             lines.append(f"\nWheel: {wheels[-1].name}, {wheels[-1].stat().st_size / 1e6:.2f} MB.")
     text = "\n".join(lines) + "\n" + table(rows, names) + "\n"
@@ -256,11 +165,13 @@ def main() -> None:
         for name, error in row["errors"].items():
             text += f"\n{name} failed on {row['case']}: {error}"
     print(text)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "latest.md").write_text(text)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "latest.md").write_text(text)
     data = {"versions": versions, "limits": limit, "footprint": prints, "rows": rows}
-    (RESULTS / "latest.json").write_text(json.dumps(data, indent=1))
-    print(f"\nwritten: {RESULTS / 'latest.md'}, {RESULTS / 'latest.json'}")
+    (args.out / "latest.json").write_text(json.dumps(data, indent=1))
+    drawn = figure(rows, names, args.out / "latest.png")
+    written = ["latest.md", "latest.json", *(["latest.png"] if drawn else [])]
+    print(f"\nwritten: {', '.join(str(args.out / name) for name in written)}")
 
 
 def cpu() -> str:

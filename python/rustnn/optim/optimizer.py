@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Any, TypeAlias
 
 import rustnn
+from rustnn import _C
 from rustnn._C import Tensor
 
 from ._hooks import Hooks, RemovableHandle
@@ -272,12 +273,14 @@ class Optimizer:
     # -- groups and gradients ------------------------------------------------------------------------
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drops all gradients, or with ``set_to_none=False`` fills them with zeros."""
-        if set_to_none:
-            for group in self.param_groups:
+        region = 0
+        if _C._profiling():
+            region = _C._profile_enter(f"Optimizer.zero_grad#{type(self).__name__}.zero_grad")
+        for group in self.param_groups:
+            if set_to_none:
                 for p in group["params"]:
                     p.grad = None
-            return
-        for group in self.param_groups:
+                continue
             for p in group["params"]:
                 grad = p.grad
                 if grad is None:
@@ -287,6 +290,8 @@ class Optimizer:
                 else:
                     grad.requires_grad_(False)
                 grad.zero_()
+        if region:
+            _C._profile_exit(region)
 
     def step(self, closure: Any = None) -> Any:
         """Does one update. ``closure``, if given, computes the loss and gradients anew and returns the loss."""

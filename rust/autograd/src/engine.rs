@@ -6,6 +6,7 @@
 use rustnn_core::base::{Result, index_error, runtime_error};
 use rustnn_core::graph::{self, Ctx, Edge, Grads, Node, OutInfo, Work};
 use rustnn_core::mode::{self, GradGuard};
+use rustnn_core::profile::{self, Input, Kind, Span};
 use rustnn_core::{DType, Tensor, caught, check_interrupt};
 use rustnn_ops::basic;
 use smallvec::SmallVec;
@@ -107,6 +108,7 @@ fn walk(roots: &[Tensor], grads: &[Option<Tensor>], options: &Options) -> Result
         }
         let Some(state) = states.remove(&k) else { continue };
         let State { node, needed, mut grads, .. } = state;
+        let _whole = profile::on().then(|| evaluation(&node));
         before(&node, &mut grads)?;
         for (slot, capture) in found.iter_mut().zip(&captures) {
             if let Some(e) = capture.as_ref().filter(|e| key(&e.node) == k) {
@@ -282,6 +284,28 @@ fn keep(meta: &Arc<rustnn_core::meta::Meta>, g: Tensor) -> Result<()> {
     Ok(())
 }
 
+/// A node's work and what the engine does around it, for the profiler.
+#[cold]
+fn evaluation(node: &Node) -> Span {
+    let name = match node.work() {
+        Work::Accumulate(_) => format!("torch::autograd::{}", node.name()),
+        Work::Op(_) => node.name().to_owned(),
+    };
+    Span::begin(Kind::Op, "autograd::engine::evaluate_function: ", name, sequence(node), Vec::new, None)
+}
+
+/// A node's work itself, for the profiler.
+#[cold]
+fn application(node: &Node, grads: &[Option<Tensor>]) -> Span {
+    let prefix = if matches!(node.work(), Work::Accumulate(_)) { "torch::autograd::" } else { "" };
+    let inputs = || grads.iter().map(|g| g.as_ref().map_or(Input::Other, Input::tensor)).collect();
+    Span::begin(Kind::Backward, prefix, node.name(), sequence(node), inputs, None)
+}
+
+fn sequence(node: &Node) -> Option<u64> {
+    matches!(node.work(), Work::Op(_)).then(|| node.seq())
+}
+
 fn run_node(
     node: &Arc<Node>,
     grads: SmallVec<[Option<Tensor>; 1]>,
@@ -289,6 +313,7 @@ fn run_node(
     captures: &[Option<Edge>],
     options: &Options,
 ) -> Result<Grads> {
+    let _own = profile::on().then(|| application(node, &grads));
     let work = match node.work() {
         Work::Accumulate(leaf) => {
             if options.accumulate

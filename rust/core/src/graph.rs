@@ -162,6 +162,12 @@ impl Drop for Node {
     }
 }
 
+/// The number that the next node gets.
+#[must_use]
+pub fn next_seq() -> u64 {
+    CLOCK.load(Ordering::Relaxed)
+}
+
 impl Node {
     fn make(name: &'static str, next: SmallVec<[Option<Edge>; 2]>, outs: SmallVec<[OutInfo; 1]>, work: Work) -> Node {
         let trace = if mode::anomaly() { TRACER.get().and_then(|f| f()) } else { None };

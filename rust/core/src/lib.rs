@@ -8,6 +8,7 @@ pub mod graph;
 pub mod inplace;
 pub mod meta;
 pub mod mode;
+pub mod profile;
 pub mod storage;
 pub mod tensor;
 

@@ -13,7 +13,7 @@ mod stats;
 use rustnn_base::{Error, Result};
 use std::ptr::NonNull;
 
-pub use stats::{MemoryStats, memory_stats, reset_peak_memory};
+pub use stats::{MemoryStats, memory_stats, reset_peak_memory, thread_bytes};
 
 /// Every block starts at a multiple of this.
 pub const ALIGN: usize = 64;

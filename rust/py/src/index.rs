@@ -6,7 +6,7 @@ use crate::tensor::{PyTensor, tensor_of, wrap};
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyEllipsis, PyInt, PyList, PySlice, PyTuple};
-use rustnn_core::{DType, Scalar, Tensor};
+use rustnn_core::{DType, Scalar, Tensor, profile};
 use rustnn_ops::index::{self, IndexItem};
 use smallvec::SmallVec;
 
@@ -99,7 +99,9 @@ pub fn get(slf: &Bound<'_, PyTensor>, v: &Bound<'_, PyAny>) -> PyResult<Py<PyAny
         return Ok(r);
     }
     let x = slf.get().get();
-    let result = index::get(&x, &items(v)?).or_raise()?;
+    let items = items(v)?;
+    let _event = profile::on().then(|| crate::profile::event(py, kind(&items), &x));
+    let result = index::get(&x, &items).or_raise()?;
     Ok(wrap(py, result)?.into_any())
 }
 
@@ -124,7 +126,23 @@ pub fn set(slf: &Bound<'_, PyTensor>, v: &Bound<'_, PyAny>, value: &Bound<'_, Py
             }
         },
     };
-    index::put(&x, &items(v)?, &value).or_raise()
+    let items = items(v)?;
+    let _event = profile::on().then(|| {
+        let name = if kind(&items) == "index" { "index_put_" } else { "copy_" };
+        crate::profile::event(slf.py(), name, &x)
+    });
+    index::put(&x, &items, &value).or_raise()
+}
+
+/// The op that an index is, for the profiler: of several, the one that costs most.
+fn kind(items: &[IndexItem]) -> &'static str {
+    let rank = |i: &IndexItem| match i {
+        IndexItem::Tensor(_) => (3, "index"),
+        IndexItem::Slice { .. } => (2, "slice"),
+        IndexItem::Int(_) => (1, "select"),
+        _ => (0, "unsqueeze"),
+    };
+    items.iter().map(rank).max().map_or("alias", |(_, name)| name)
 }
 
 fn scalar(v: &Bound<'_, PyAny>) -> PyResult<Option<Scalar>> {

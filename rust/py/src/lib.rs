@@ -13,7 +13,9 @@ mod index;
 mod node;
 mod node_names;
 mod operators;
+mod profile;
 mod subclass;
+mod swap;
 mod system;
 mod tensor;
 
@@ -63,6 +65,7 @@ fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
     autograd::install(m)?;
     factory::install(m)?;
     system::install(m)?;
+    profile::install(m)?;
     for f in [
         wrap_pyfunction!(get_default_dtype, m)?,
         wrap_pyfunction!(set_default_dtype, m)?,
@@ -70,9 +73,9 @@ fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(can_cast, m)?,
         wrap_pyfunction!(call::_registry, m)?,
         wrap_pyfunction!(tensor::_set_size_type, m)?,
-        wrap_pyfunction!(tensor::_become, m)?,
-        wrap_pyfunction!(tensor::_exchange, m)?,
-        wrap_pyfunction!(tensor::_restride, m)?,
+        wrap_pyfunction!(swap::_become, m)?,
+        wrap_pyfunction!(swap::_exchange, m)?,
+        wrap_pyfunction!(swap::_restride, m)?,
         wrap_pyfunction!(subclass::_set_parameter_type, m)?,
         wrap_pyfunction!(subclass::_set_torch_function_handler, m)?,
         wrap_pyfunction!(subclass::_set_torch_function_enabled, m)?,

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 use pyo3::{PyTypeInfo, ffi};
-use rustnn_core::{Layout, Tensor, graph};
+use rustnn_core::{Tensor, graph};
 use std::cell::UnsafeCell;
 use std::sync::OnceLock;
 
@@ -47,7 +47,7 @@ impl PyTensor {
     }
 
     /// Exchanges what two objects show.
-    fn exchange(a: &Bound<'_, PyTensor>, b: &Bound<'_, PyTensor>) {
+    pub fn exchange(a: &Bound<'_, PyTensor>, b: &Bound<'_, PyTensor>) {
         if a.is(b) {
             return;
         }
@@ -423,7 +423,9 @@ impl PyTensor {
     }
     /// The same elements outside of the graph.
     fn detach(slf: &Bound<'_, Self>) -> PyResult<Py<PyTensor>> {
-        wrap(slf.py(), slf.get().get().detach())
+        let x = slf.get().get();
+        let _event = crate::profile::method(slf.py(), "detach", &x);
+        wrap(slf.py(), x.detach())
     }
     /// Takes this tensor out of the graph, in place.
     fn detach_(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
@@ -469,7 +471,9 @@ impl PyTensor {
 
     /// The value of a one-element tensor as a Python number.
     fn item<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        crate::convert::scalar_object(py, self.get().item().or_raise()?)
+        let x = self.get();
+        let _event = crate::profile::method(py, "item", &x);
+        crate::convert::scalar_object(py, x.item().or_raise()?)
     }
     /// The values as nested lists of Python numbers.
     fn tolist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -561,40 +565,4 @@ fn no_dims(t: &Tensor, d: i64) -> PyResult<()> {
         )));
     }
     Ok(())
-}
-
-/// `x` becomes `other` (a view of it, or a resized one) in place: `t_`, `unsqueeze_`, `resize_`, `set_`.
-#[pyfunction]
-pub fn _become<'py>(x: Bound<'py, PyTensor>, other: &Bound<'py, PyTensor>) -> PyResult<Bound<'py, PyTensor>> {
-    let leaf = x.get().get().meta().is_some_and(|m| m.wants_grad() && !m.has_edge());
-    if leaf && rustnn_core::grad_enabled() {
-        return Err(PyRuntimeError::new_err(
-            "a leaf Variable that requires grad is being used in an in-place operation.\n  hint: to change a parameter by \
-             hand, do it under `with torch.no_grad():`",
-        ));
-    }
-    let t = other.get().get();
-    PyTensor::replace(&x, t.rebound(&t));
-    Ok(x)
-}
-
-/// Exchanges what two tensors are: memory, shape, graph, gradient (`utils.swap_tensors`).
-#[pyfunction]
-pub fn _exchange(a: &Bound<'_, PyTensor>, b: &Bound<'_, PyTensor>) {
-    PyTensor::exchange(a, b);
-}
-
-/// A tensor over `t`'s storage with these sizes, strides and offset, without a graph.
-#[pyfunction]
-pub fn _restride(
-    t: &Bound<'_, PyTensor>,
-    size: Vec<usize>,
-    stride: Vec<isize>,
-    offset: usize,
-) -> PyResult<Py<PyTensor>> {
-    if size.len() != stride.len() {
-        return Err(PyRuntimeError::new_err("mismatch in length of strides and shape"));
-    }
-    let layout = Layout { shape: size.into(), strides: stride.into(), offset };
-    wrap(t.py(), t.get().get().with_layout(layout).or_raise()?)
 }

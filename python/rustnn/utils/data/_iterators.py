@@ -12,6 +12,8 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from rustnn import _C
+
 from ._transport import pair, rebuildable
 from ._worker import Exhausted, Failure, Fetcher, worker_main
 from .dataset import IterableDataset
@@ -48,7 +50,18 @@ class BaseIterator:
     def _next_data(self) -> Any:
         raise NotImplementedError
 
+    _profile_name = "_BaseDataLoaderIter"  # PyTorch's name of the class
+
     def __next__(self) -> Any:
+        if not _C._profiling():
+            return self._one()
+        region = _C._profile_enter(f"enumerate(DataLoader)#{self._profile_name}.__next__")
+        try:
+            return self._one()
+        finally:
+            _C._profile_exit(region)
+
+    def _one(self) -> Any:
         data = self._next_data()
         self._num_yielded += 1
         length = self._loader._reported_length
@@ -62,13 +75,15 @@ class BaseIterator:
             warnings.warn(
                 f"Length of IterableDataset {self._dataset} was reported to be {length} (when accessing "
                 f"len(dataloader)), but {self._num_yielded} samples have been fetched." + more,
-                stacklevel=2,
+                stacklevel=3,
             )
         return data
 
 
 class SingleIterator(BaseIterator):
     """Fetches in this process, when asked."""
+
+    _profile_name = "_SingleProcessDataLoaderIter"
 
     def __init__(self, loader: DataLoader[Any]) -> None:
         super().__init__(loader)
@@ -137,6 +152,8 @@ def _quiet_fork() -> Any:
 
 class WorkersIterator(BaseIterator):
     """Fetches in ``num_workers`` processes, ``prefetch_factor`` batches ahead in each."""
+
+    _profile_name = "_MultiProcessingDataLoaderIter"
 
     def __init__(self, loader: DataLoader[Any]) -> None:
         super().__init__(loader)

@@ -2,6 +2,7 @@
 //! costs no shared write per block; sums are exact to 256 KiB per thread.
 
 use super::{large, small};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 
 /// Numbers of `rustnn.memory_stats()`. Bytes are those of the blocks, that is, of the size classes.
@@ -28,14 +29,26 @@ static PEAK: AtomicIsize = AtomicIsize::new(0);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static FRESH: AtomicU64 = AtomicU64::new(0);
 
+thread_local! {
+    static MINE: Cell<isize> = const { Cell::new(0) };
+}
+
 /// Adds a thread's sums.
 pub(super) fn add(bytes: isize, allocations: u64, fresh: u64) {
+    let _ = MINE.try_with(|m| m.set(m.get() + bytes));
     let now = ALLOCATED.fetch_add(bytes, Ordering::Relaxed) + bytes;
     if bytes > 0 {
         PEAK.fetch_max(now, Ordering::Relaxed);
     }
     ALLOCATIONS.fetch_add(allocations, Ordering::Relaxed);
     FRESH.fetch_add(fresh, Ordering::Relaxed);
+}
+
+/// Bytes of the blocks that the calling thread took since its start, less those of the blocks that it freed.
+#[must_use]
+pub fn thread_bytes() -> isize {
+    small::hand_in();
+    MINE.try_with(Cell::get).unwrap_or(0)
 }
 
 /// The allocator's counts now.

@@ -16,7 +16,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyString, PyTuple};
-use rustnn_core::{Scalar, Tensor, caught, dest};
+use rustnn_core::{Scalar, Tensor, caught, dest, profile};
 use rustnn_ops::inplace::{write_back, write_out};
 use rustnn_ops::pointwise::Num;
 use rustnn_ops::sig::Signature;
@@ -189,6 +189,7 @@ fn run(
     target: Option<*mut ffi::PyObject>,
     out: Option<Py<PyAny>>,
 ) -> PyResult<Py<PyAny>> {
+    let _event = profile::on().then(|| crate::profile::op(py, o.sig.name, target.is_some(), args, &o.sig.params));
     if let Some(target) = target {
         // SAFETY: the first argument, borrowed from the caller's frame.
         let slf = unsafe { Bound::from_borrowed_ptr(py, target) };
@@ -318,6 +319,9 @@ impl Named {
     #[inline]
     pub fn directly(&self, a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
         let (Some(f), Some(x)) = (self.of_two, plain_tensor(a)) else { return Ok(None) };
+        if profile::on() {
+            return Ok(None);
+        }
         let r = if let Some(y) = plain_tensor(b) {
             // No more than so many elements can come of it, whatever broadcasts.
             if x.numel() >= RELEASE_ABOVE

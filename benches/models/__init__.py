@@ -1,0 +1,1 @@
+"""The networks that are measured: each function takes the engine's module and returns a network of that engine."""

@@ -247,18 +247,13 @@ def vmap(
         places: list[int | None] = []
         sizes = []
         for leaf, dim in zip(leaves, dims, strict=True):
-            if dim is None or (not isinstance(leaf, _C.Tensor) and not isinstance(in_dims, (tuple, list, dict))):
-                if dim is not None:
-                    raise ValueError(
-                        f"{where}: Got in_dim={dim} for an input but the input is of type {type(leaf)}. We cannot vmap "
-                        "over non-Tensor arguments, please use None as the respective in_dim"
-                    )
+            if dim is None:
                 places.append(None)
                 continue
             if not isinstance(leaf, _C.Tensor):
                 raise ValueError(
-                    f"{where}: Got in_dim={dim} for an input but the input is of type {type(leaf)}. We cannot vmap over "
-                    "non-Tensor arguments, please use None as the respective in_dim"
+                    f"{where}: Got in_dim={dim} for an input but the input is of type {type(leaf)}. We cannot vmap "
+                    "over non-Tensor arguments, please use None as the respective in_dim"
                 )
             if not -leaf.dim() <= dim < leaf.dim():
                 raise ValueError(
@@ -268,7 +263,7 @@ def vmap(
             places.append(dim)
             sizes.append(leaf.shape[dim])
         if not sizes:
-            raise ValueError(f"{where}: there is no tensor to map over: every in_dim is None or there are no inputs")
+            raise ValueError(f"{where}: there is no tensor to map over: all in_dims are None, or there are no inputs")
         if len(set(sizes)) != 1:
             raise ValueError(
                 "vmap: Expected all tensors to have the same size in the mapped dimension, got sizes "
@@ -298,7 +293,8 @@ def _stack_results(results: Sequence[Any], out_dims: Any, name: str) -> Any:
     dims = _pytree._broadcast_to_and_flatten(given, spec)
     if dims is None:
         raise ValueError(
-            f"vmap({name}, ..., out_dims={out_dims})(<inputs>): out_dims is not compatible with the structure of outputs."
+            f"vmap({name}, ..., out_dims={out_dims})(<inputs>): out_dims is not compatible with the structure of "
+            "outputs."
         )
     columns = zip(*(_pytree.tree_leaves(r) for r in results), strict=True)
     stacked = []

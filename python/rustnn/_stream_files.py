@@ -1,7 +1,7 @@
 """Files in PyTorch's format before 1.6, which `torch.save(..., _use_new_zipfile_serialization=False)` still writes.
 
-Five pickles in a row: a magic number, the format's version, facts about the machine, the object, in which storages stand
-as references, and the storages' keys; then each storage's length and bytes, in the order of the keys.
+Five pickles in a row: a magic number, the format's version, facts about the machine, the object, in which storages
+stand as references, and the storages' keys; then each storage's length and bytes, in the order of the keys.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ class _Storages:
         return any(mark[0] == key and made.tensor.dtype == rustnn.bool for mark, made in self.made.items())
 
 
-def load_stream(file: IO[bytes], name: str, reader: Any, make: Callable[[Any, str], Any], options: dict[str, Any]) -> Any:
+def load_stream(
+    file: IO[bytes], name: str, reader: Any, make: Callable[[Any, str], Any], options: dict[str, Any]
+) -> Any:
     """The object in `file`.
 
     Args:

@@ -1,5 +1,7 @@
 """Small autograd programs with PyTorch and rustnn side by side: hooks, views, Function, func, forward mode."""
 
+# ruff: noqa: E501  (programs of one line each)
+
 from __future__ import annotations
 
 from typing import Any
@@ -12,8 +14,8 @@ import rustnn.autograd.forward_ad
 import rustnn.utils.checkpoint
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
-import torch.autograd.forward_ad  # noqa: E402
-import torch.utils.checkpoint  # noqa: E402
+pytest.importorskip("torch.autograd.forward_ad")
+pytest.importorskip("torch.utils.checkpoint")
 
 # `t` makes leaves, `n` tensors without gradient; a program leaves its outcome in R.
 PROGRAMS = r"""

@@ -1,5 +1,7 @@
 """Layers at their borders, and calls that are errors: as `cases`, compared with PyTorch only."""
 
+# ruff: noqa: E501  (programs of one line each)
+
 from __future__ import annotations
 
 # Borders: empty and unbatched inputs, layouts, unusual options.

@@ -34,7 +34,7 @@ CALLS = [
 @pytest.mark.parametrize("call", CALLS)
 def test_as_pytorch(call: str) -> None:
     torch = pytest.importorskip("torch", reason="compares with PyTorch")
-    import torch.nn.utils.prune  # noqa: F401
+    pytest.importorskip("torch.nn.utils.prune")
 
     def code(lib: Any) -> Any:
         lib.manual_seed(3)

@@ -89,7 +89,8 @@ def test_storages_are_shared_and_views_of_one_another() -> None:
 
 
 @pytest.mark.parametrize(("keys", "records", "numel", "magic"), [
-    (["0"], [floats([1, 2])[:-2]], 2, MAGIC), (["0"], [floats([1, 2, 3])], 2, MAGIC), (["1"], [floats([1, 2])], 2, MAGIC),
+    (["0"], [floats([1, 2])[:-2]], 2, MAGIC), (["0"], [floats([1, 2, 3])], 2, MAGIC),
+    (["1"], [floats([1, 2])], 2, MAGIC),
     (["0"], [floats([1, 2])], 2**60, MAGIC), (["0"], [floats([1, 2])], 2, MAGIC + (1 << 100)),
 ])  # fmt: skip
 def test_damage_is_an_error(keys: list[str], records: list[bytes], numel: int, magic: int) -> None:

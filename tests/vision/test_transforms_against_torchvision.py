@@ -1,5 +1,7 @@
 """Transforms with the same seed beside torchvision's, on Pillow images, tensors and arrays."""
 
+# ruff: noqa: E501  (programs of one line each)
+
 from __future__ import annotations
 
 import random

@@ -154,7 +154,7 @@ def _linalg() -> Any:
 
 
 class _Orthogonal(Module):
-    """A matrix made orthogonal by a map, optionally times a base point (which makes any orthogonal matrix reachable)."""
+    """A matrix made orthogonal by a map, optionally times a base point, with which any orthogonal matrix is reached."""
 
     def __init__(self, weight: Tensor, orthogonal_map: str, use_trivialization: bool) -> None:
         super().__init__()

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 from rustnn import _C
 
-
 __all__ = [
     "BasePruningMethod",
     "CustomFromMask",
@@ -133,20 +132,14 @@ class PruningContainer(BasePruningMethod):
 
     def __init__(self, *args: Any) -> None:
         self._pruning_methods: tuple[BasePruningMethod, ...] = ()
-        if not args:
-            return
-        if not isinstance(args[0], Iterable):
-            self._tensor_name = args[0]._tensor_name
-            self.add_pruning_method(args[0])
-        elif len(args) == 1:
+        methods: tuple[Any, ...] = args
+        if len(args) == 1 and isinstance(args[0], Iterable):
             methods = tuple(args[0])
-            self._tensor_name = methods[0]._tensor_name
-            for method in methods:
-                self.add_pruning_method(method)
-        else:
-            self._tensor_name = args[0]._tensor_name
-            for method in args:
-                self.add_pruning_method(method)
+        if not methods:
+            return
+        self._tensor_name = methods[0]._tensor_name
+        for method in methods:
+            self.add_pruning_method(method)
 
     def add_pruning_method(self, method: Any) -> None:
         """Appends one more way of pruning the same parameter."""

@@ -1,4 +1,4 @@
-"""Random transforms of geometry, sharpness and value tables. Their draws are torchvision's, from the default generator."""
+"""Random transforms of geometry, sharpness and value tables; their draws are torchvision's."""
 
 from __future__ import annotations
 

@@ -373,7 +373,7 @@ def affine(
         raise ValueError("Argument scale should be positive")
     if len(translate) != 2:
         raise ValueError("Argument translate should be a sequence of length 2")
-    both = [shear, 0.0] if isinstance(shear, numbers.Number) else list(shear)
+    both: list[float] = [float(shear), 0.0] if isinstance(shear, (int, float)) else [float(s) for s in shear]
     both = [both[0], both[0]] if len(both) == 1 else both
     _, height, width = get_dimensions(img if isinstance(img, Tensor) else _only_pil(img))
     if not isinstance(img, Tensor):

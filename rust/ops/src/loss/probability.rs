@@ -4,7 +4,7 @@ use super::Reduction;
 use crate::args::{Arg, IntoRet};
 use crate::compose as c;
 use crate::registry::{NN, OpDef, op};
-use rustnn_core::base::{runtime_error, value_error};
+use rustnn_core::base::value_error;
 use rustnn_core::{Result, Scalar, Tensor, mode};
 
 /// t log t, 0 at t = 0.

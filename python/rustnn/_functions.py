@@ -232,38 +232,79 @@ def vmap(
 
     @functools.wraps(func)
     def mapped(*args: Any, **kwargs: Any) -> Any:
-        dims = tuple(in_dims) if isinstance(in_dims, (tuple, list)) else (in_dims,) * len(args)
-        if len(dims) != len(args):
-            raise ValueError(f"vmap: in_dims has {len(dims)} entries, the call {len(args)} arguments")
-        sizes = {a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None}
-        if len(sizes) != 1:
+        from rustnn.utils import _pytree
+
+        leaves, spec = _pytree.tree_flatten(args)
+        given = tuple(in_dims) if isinstance(in_dims, list) else in_dims
+        dims = _pytree._broadcast_to_and_flatten(given, spec)
+        name = getattr(func, "__name__", repr(func))
+        where = f"vmap({name}, in_dims={in_dims}, ...)(<inputs>)"
+        if dims is None:
             raise ValueError(
-                f"vmap: Expected all tensors to have the same size in the mapped dimension, got {sizes}"
+                f"{where}: in_dims is not compatible with the structure of inputs. in_dims has structure "
+                f"{_pytree.tree_flatten(given)[1]} but inputs has structure {spec}."
             )
-        (size,) = sizes
-        results = [
-            func(*(a if d is None else a.select(d, i) for a, d in zip(args, dims, strict=True)), **kwargs)
-            for i in range(size)
-        ]
+        places: list[int | None] = []
+        sizes = []
+        for leaf, dim in zip(leaves, dims, strict=True):
+            if dim is None:
+                places.append(None)
+                continue
+            if not isinstance(leaf, _C.Tensor):
+                raise ValueError(
+                    f"{where}: Got in_dim={dim} for an input but the input is of type {type(leaf)}. We cannot vmap "
+                    "over non-Tensor arguments, please use None as the respective in_dim"
+                )
+            if not -leaf.dim() <= dim < leaf.dim():
+                raise ValueError(
+                    f"{where}: Got in_dim={dim} for some input, but that input is a Tensor of dimensionality "
+                    f"{leaf.dim()} so expected in_dim to satisfy -{leaf.dim()} <= in_dim < {leaf.dim()}."
+                )
+            places.append(dim)
+            sizes.append(leaf.shape[dim])
+        if not sizes:
+            raise ValueError(f"{where}: there is no tensor to map over: all in_dims are None, or there are no inputs")
+        if len(set(sizes)) != 1:
+            raise ValueError(
+                "vmap: Expected all tensors to have the same size in the mapped dimension, got sizes "
+                f"{sizes} for the mapped dimension"
+            )
+        results = []
+        for i in range(sizes[0]):
+            own = [x if d is None else x.select(d, i) for x, d in zip(leaves, places, strict=True)]
+            results.append(func(*spec.unflatten(own), **kwargs))
         if not results:
             raise ValueError(
                 "vmap: the mapped dimension has size 0, so there is no result to take a shape from"
             )
-        return _stack_results(results, out_dims)
+        return _stack_results(results, out_dims, name)
 
     return mapped
 
 
-def _stack_results(results: Sequence[Any], out_dims: Any) -> Any:
-    first = results[0]
-    if isinstance(first, _C.Tensor):
-        return _C.stack(list(results), out_dims if isinstance(out_dims, int) else out_dims[0])
-    if isinstance(first, dict):
-        return {k: _stack_results([r[k] for r in results], out_dims) for k in first}
-    if isinstance(first, (tuple, list)):
-        places = out_dims if isinstance(out_dims, (tuple, list)) else (out_dims,) * len(first)
-        return type(first)(_stack_results([r[i] for r in results], places[i]) for i in range(len(first)))
-    raise ValueError(f"vmap: the function has to return tensors, got {type(first).__name__}")
+def _stack_results(results: Sequence[Any], out_dims: Any, name: str) -> Any:
+    """The results of all calls, leaf by leaf, stacked along the dimensions that `out_dims` says."""
+    from rustnn.utils import _pytree
+
+    leaves, spec = _pytree.tree_flatten(results[0])
+    given = tuple(out_dims) if isinstance(out_dims, list) else out_dims
+    if isinstance(results[0], _C.Tensor) and isinstance(given, tuple) and len(given) == 1:
+        given = given[0]
+    dims = _pytree._broadcast_to_and_flatten(given, spec)
+    if dims is None:
+        raise ValueError(
+            f"vmap({name}, ..., out_dims={out_dims})(<inputs>): out_dims is not compatible with the structure of "
+            "outputs."
+        )
+    columns = zip(*(_pytree.tree_leaves(r) for r in results), strict=True)
+    stacked = []
+    for column, dim in zip(columns, dims, strict=True):
+        if not isinstance(column[0], _C.Tensor):
+            raise ValueError(
+                f"vmap({name}, ...): `{name}` must only return Tensors, got type {type(column[0])}."
+            )
+        stacked.append(column[0] if dim is None else _C.stack(list(column), dim))
+    return spec.unflatten(stacked)
 
 
 # ---- ops composed of others, where no native one exists --------------------------------------------------

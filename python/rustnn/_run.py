@@ -47,7 +47,6 @@ _PLACEHOLDERS = (
     "torch.nn.intrinsic",
     "torch.nn.parallel",
     "torch.nn.quantized",
-    "torch.nn.utils.prune",
     "torch.onnx",
     "torch.package",
     "torch.quantization",

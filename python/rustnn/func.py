@@ -20,6 +20,7 @@ __all__ = [
     "jacfwd",
     "jacrev",
     "jvp",
+    "linearize",
     "stack_module_state",
     "vjp",
     "vmap",
@@ -37,6 +38,18 @@ def _fresh(value: Any) -> Any:
         return x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
 
     return _pytree.tree_map(one, value)
+
+
+def _inside(*values: Any) -> bool:
+    """Whether tensors among `values` are being differentiated around this call."""
+    return _C._is_grad_enabled() and any(
+        isinstance(x, _C.Tensor) and x.requires_grad for x in _pytree.tree_iter(values)
+    )
+
+
+def _cut(value: Any) -> Any:
+    """The tensors of a tree outside of any graph."""
+    return _pytree.tree_map_only(_C.Tensor, lambda x: x.detach(), value)
 
 
 def _chosen(args: tuple[Any, ...], argnums: int | tuple[int, ...]) -> tuple[tuple[int, ...], bool]:
@@ -65,7 +78,7 @@ def grad_and_value(
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         numbers, single = _chosen(args, argnums)
-        outer = any(isinstance(x, _C.Tensor) and x.requires_grad for x in _pytree.tree_iter((args, kwargs)))
+        outer = _inside(args, kwargs)
         values = list(args)
         for n in numbers:
             values[n] = _fresh(values[n])
@@ -73,9 +86,10 @@ def grad_and_value(
             result = func(*values, **kwargs)
             output, aux = result if has_aux else (result, None)
             if not isinstance(output, _C.Tensor) or output.dim() != 0:
-                what = list(output.shape) if isinstance(output, _C.Tensor) else type(output).__name__
+                what = f"tensor with {output.dim()} dims" if isinstance(output, _C.Tensor) else type(output)
                 raise RuntimeError(
-                    f"grad_and_value(f)(*args): Expected f(*args) to return a scalar tensor, got {what}"
+                    f"grad_and_value(f)(*args): Expected f(*args) to return a scalar Tensor, got {what}\n"
+                    "  hint: vjp and jacrev take functions with more than one number as their result"
                 )
             leaves, spec = _pytree.tree_flatten(tuple(values[n] for n in numbers))
             tensors = [x for x in leaves if isinstance(x, _C.Tensor)]
@@ -87,8 +101,7 @@ def grad_and_value(
         given = [_C.zeros_like(x) if g is None else g for x, g in zip(tensors, found, strict=True)]
         if not outer:
             # Nothing around this asks for a derivative of the derivative.
-            given, output = [g.detach() for g in given], output.detach()
-            aux = _pytree.tree_map_only(_C.Tensor, lambda x: x.detach(), aux)
+            given, output, aux = [g.detach() for g in given], output.detach(), _cut(aux)
         gradients = spec.unflatten(given)
         answer = gradients[0] if single else gradients
         return (answer, (output, aux)) if has_aux else (answer, output)
@@ -123,6 +136,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     Returns:
         `(value, function)`, with `has_aux` `(value, function, the other)`.
     """
+    outer = _inside(primals)
     inputs = _fresh(primals)
     with enable_grad():
         result = func(*inputs)
@@ -132,19 +146,113 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
 
     def pull(cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
         given = _pytree.tree_leaves(cotangents)
-        found = _grad(
-            outputs, leaves, given, retain_graph=retain_graph, create_graph=bool(create_graph), allow_unused=True
-        )
+        if len(given) != len(outputs):
+            raise RuntimeError(
+                f"vjp: the function gave {len(outputs)} tensors, but there are {len(given)} cotangents"
+            )
+        live = [(o, g) for o, g in zip(outputs, given, strict=True) if o.requires_grad]
+        recorded = (outer or _inside(given)) if create_graph is None else create_graph
+        found: Any = [None] * len(leaves)
+        if live:
+            found = _grad(
+                [o for o, _ in live], leaves, [g for _, g in live],
+                retain_graph=retain_graph, create_graph=recorded, allow_unused=True,
+            )  # fmt: skip
         return spec.unflatten([_C.zeros_like(x) if g is None else g for x, g in zip(leaves, found, strict=True)])
 
-    value = _pytree.tree_map_only(_C.Tensor, lambda x: x.detach(), output)
-    return (value, pull, aux) if has_aux else (value, pull)
+    if not outer:
+        output, aux = _cut(output), _cut(aux)
+    return (output, pull, aux) if has_aux else (output, pull)
 
 
-def jvp(func: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
-    """The value of `func` and its derivative along `tangents`, by two backward passes."""
-    value, derivative = _functional.jvp(func, tuple(primals), tuple(tangents))
-    return value, derivative
+def jvp(
+    func: Callable[..., Any],
+    primals: tuple[Any, ...],
+    tangents: tuple[Any, ...],
+    *,
+    strict: bool = False,
+    has_aux: bool = False,
+) -> Any:
+    """The value of `func` and its derivative along `tangents`, by two backward passes.
+
+    Args:
+        primals: the arguments, tensors or trees of them.
+        tangents: of the same structure: the direction.
+        strict: an output that does not depend on the arguments is an error instead of a zero derivative.
+        has_aux: `func` gives a pair; its second part is handed through as a third result.
+    """
+    if not isinstance(primals, tuple):
+        raise RuntimeError(
+            f"jvp(f, primals, tangents): Expected primals to be a tuple. E.g. it should be valid to call f(*primals), "
+            f"got {type(primals)}"
+        )
+    outer = _inside(primals, tangents)
+    inputs = _fresh(primals)
+    leaves, spec = _pytree.tree_flatten(inputs)
+    directions, other = _pytree.tree_flatten(tangents)
+    if spec != other:
+        raise RuntimeError(
+            f"jvp(f, primals, tangents): Expected primals and tangents to have the same python structure. "
+            f"Got {spec} and {other}"
+        )
+    for x, v in zip(leaves, directions, strict=True):
+        if tuple(x.shape) != tuple(v.shape):
+            raise RuntimeError(
+                f"jvp(f, primals, tangents): a tangent of shape {list(v.shape)} for an argument of shape "
+                f"{list(x.shape)}"
+            )
+    with enable_grad():
+        result = func(*inputs)
+        output, aux = result if has_aux else (result, None)
+        outputs, out_spec = _pytree.tree_flatten(output)
+        found = directional(outputs, leaves, directions, outer, strict, "jvp")
+    derivative = out_spec.unflatten(found)
+    if not outer:
+        output, derivative, aux = _cut(output), _cut(derivative), _cut(aux)
+    return (output, derivative, aux) if has_aux else (output, derivative)
+
+
+def directional(
+    outputs: Any, inputs: Any, directions: Any, create_graph: bool, strict: bool, where: str
+) -> list[Tensor]:
+    """The derivatives of `outputs` by `inputs` along `directions`, from their graph.
+
+    The vector-Jacobian product is linear in its vector; its derivative by that vector along `directions` is what is
+    asked for. Zeros where an output does not depend on the inputs (an error if `strict`).
+    """
+    from rustnn.autograd.functional import _grads
+
+    live = [o for o in outputs if o.requires_grad]
+    if strict and len(live) != len(outputs):
+        raise RuntimeError(f"{where}: an output is independent of the inputs. This is not allowed in strict mode.")
+    probes = [_C.zeros_like(o.detach()).requires_grad_() for o in live]
+    back = _grads(tuple(live), tuple(inputs), tuple(probes), True, strict, where)
+    along = iter(_grads(back, tuple(probes), tuple(directions), create_graph, False, where))
+    return [next(along) if o.requires_grad else _C.zeros_like(o) for o in outputs]
+
+
+def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+    """The value of `func` and the function that gives its derivative along given tangents.
+
+    The derivative's graph is made once; each call of the function runs it along other tangents.
+    """
+    outer = _inside(primals)
+    inputs = _fresh(primals)
+    leaves, spec = _pytree.tree_flatten(inputs)
+    with enable_grad():
+        output = func(*inputs)
+    outputs, out_spec = _pytree.tree_flatten(output)
+
+    def along(*tangents: Any) -> Any:
+        directions, other = _pytree.tree_flatten(tangents)
+        if spec != other:
+            raise RuntimeError(f"linearize: expected tangents of structure {spec}, got {other}")
+        recorded = outer or _inside(tangents)
+        with enable_grad():
+            found = out_spec.unflatten(directional(outputs, leaves, directions, recorded, False, "linearize"))
+        return found if recorded else _cut(found)
+
+    return (output if outer else _cut(output)), along
 
 
 def _jacobian(func: Callable[..., Any], argnums: int | tuple[int, ...], has_aux: bool) -> Callable[..., Any]:
@@ -162,11 +270,13 @@ def _jacobian(func: Callable[..., Any], argnums: int | tuple[int, ...], has_aux:
             aux[:] = [result[1]]
             return result[0]
 
-        outer = any(isinstance(x, _C.Tensor) and x.requires_grad for x in args)
+        outer = _inside(args)
         chosen = tuple(args[n] for n in numbers)
         found = _functional.jacobian(partial, chosen, create_graph=outer)
         answer = found[0] if single and isinstance(found, tuple) else found
-        return (answer, aux[0]) if has_aux else answer
+        if not has_aux:
+            return answer
+        return answer, (aux[0] if outer else _cut(aux[0]))
 
     return wrapper
 
@@ -198,7 +308,7 @@ def hessian(func: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
         def partial(x: Any) -> Any:
             return func(*args[:argnums], x, *args[argnums + 1 :])
 
-        return _functional.hessian(partial, args[argnums])
+        return _functional.hessian(partial, args[argnums], create_graph=_inside(args))
 
     return wrapper
 

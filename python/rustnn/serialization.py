@@ -23,6 +23,7 @@ import numpy as np
 import rustnn
 from rustnn._C import Tensor
 
+from . import _stream_files
 from ._files import atomic_write
 from ._pickles import check_memo
 
@@ -316,6 +317,13 @@ def _rebuild_parameter(data: Any, requires_grad: Any, hooks: Any = None, state: 
     return rustnn.nn.Parameter(data, bool(requires_grad))
 
 
+def _rebuild_from_type(function: Any, kind: Any, arguments: Any, state: Any) -> Any:
+    """A tensor of a class of its own (`nn.Buffer`): made by one of the functions above, as a plain tensor."""
+    if not isinstance(made := function(*arguments), Tensor):
+        raise pickle.UnpicklingError("a tensor in the file is made by something that makes no tensor")
+    return made
+
+
 def _encode(text: Any, encoding: Any = "utf-8") -> bytes:
     """``codecs.encode`` as old pickle protocols use it for bytes, and for nothing else."""
     if not isinstance(text, str) or encoding not in ("latin1", "utf-8"):
@@ -339,6 +347,9 @@ def _allowed() -> dict[tuple[str, str], Any]:
         ("torch._utils", "_rebuild_tensor_v2"): _fresh(_rebuild_tensor),
         ("torch._utils", "_rebuild_parameter"): _fresh(_rebuild_parameter),
         ("torch._utils", "_rebuild_parameter_with_state"): _fresh(_rebuild_parameter),
+        ("torch._tensor", "_rebuild_from_type_v2"): _fresh(_rebuild_from_type),
+        ("torch", "Tensor"): "Tensor",  # this and the next are only named, never called
+        ("torch.nn.parameter", "Buffer"): "Buffer",
         ("torch.nn.parameter", "Parameter"): _fresh(lambda *a: _rebuild_parameter(a[0], *a[1:2] or (True,))),
         ("_codecs", "encode"): _fresh(_encode),
     }
@@ -425,11 +436,6 @@ class _Archive:
             return (
                 f"{self.name}: failed reading zip archive: failed finding central directory. The file is cut short or "
                 "damaged: it was not written or copied to its end"
-            )
-        if start[:1] == b"\x80" and b"\x8a\nl\xfc\x9cF\xf9" in start:
-            return (
-                f"{self.name} has the format of PyTorch before 1.6; load it with PyTorch and save it again with "
-                "torch.save(torch.load(path), path)"
             )
         if start[8:9] == b"{":
             return f"{self.name} looks like a safetensors file: use rustnn.interop.load_file"
@@ -540,6 +546,25 @@ def _load(
     mapped: bool,
     options: dict[str, Any],
 ) -> Any:
+    reader = _TrustingReader if weights_only is False else _Reader
+    begin = file.tell()
+    start = file.read(32)
+    file.seek(begin)
+
+    def placed(tensor: Tensor, location: str) -> _Storage:
+        found = _Storage(tensor, location)
+        _place(location, map_location)
+        result = map_location(found, location) if callable(map_location) else None
+        return result if isinstance(result, _Storage) else found
+
+    if _stream_files.starts_like_one(start):
+        if mapped:
+            raise RuntimeError(
+                "mmap can only be used with files saved with `torch.save(_use_new_zipfile_serialization=True)`, "
+                f"{name} has the format of PyTorch before 1.6"
+            )
+        with _no_saved_state(name, weights_only):
+            return _stream_files.load_stream(file, name, reader, placed, options, weights_only is False)
     archive = _Archive(file, name, path, mapped)
     storages: dict[str, _Storage] = {}
 
@@ -557,21 +582,22 @@ def _load(
             tensor = rustnn.from_numpy(array)
             if kind.dtype == "bfloat16":
                 tensor = tensor.view(rustnn.bfloat16)
-            found = _Storage(tensor, str(location))
-            _place(found.location, map_location)
-            if callable(map_location):
-                result = map_location(found, found.location)
-                found = result if isinstance(result, _Storage) else found
-            storages[str(key)] = found
+            found = storages[str(key)] = placed(tensor, str(location))
         return found
 
-    reader = _TrustingReader if weights_only is False else _Reader
     data = archive.record("data.pkl")
     if weights_only is not False:
         check_memo(data, name)
     stream = io.BytesIO(data)
-    try:
+    with _no_saved_state(name, weights_only):
         return reader(stream, read, **options).load()
+
+
+@contextlib.contextmanager
+def _no_saved_state(name: str, weights_only: bool | None) -> Iterator[None]:
+    """Says of a damaged pickle that it is one; what trusted code raises passes."""
+    try:
+        yield
     except (EOFError, IndexError, KeyError, TypeError, ValueError, AttributeError, struct.error) as error:
         if weights_only is False:
             raise

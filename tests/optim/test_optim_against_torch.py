@@ -30,6 +30,9 @@ RULES = [
     ("RMSprop", {"momentum": 0.9, "centered": True}),
     ("Adagrad", {"lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.5}),
     ("ASGD", {"lr": 0.1, "t0": 3, "weight_decay": 0.1}),
+    ("Adafactor", {}),
+    ("Adafactor", {"lr": 0.1, "weight_decay": 0.1, "d": 2.0, "maximize": True}),
+    ("Adafactor", {"eps": (1e-8, 1e-2), "beta2_decay": -0.5}),
     ("Rprop", {}),
     ("Rprop", {"etas": (0.4, 1.3), "step_sizes": (1e-4, 0.1), "maximize": True}),
 ]
@@ -85,6 +88,37 @@ def test_same_parameters_and_state(name, options):
         else:
             assert va == vb
     assert repr(our_opt) == repr(their_opt)
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"lr": 0.02, "nesterov": False}, {"adjust_lr_fn": "match_rms_adamw", "weight_decay": 0.0},
+    {"momentum": 0.5, "ns_steps": 3}, {"lr": -1}, {"adjust_lr_fn": "x"}, {"ns_steps": 100},
+])  # fmt: skip
+def test_muon(options):
+    """The update is orthogonalised in bfloat16, whose products are rounded in another order."""
+
+    def run(lib):
+        rng = np.random.default_rng(0)
+        params = [lib.tensor(rng.standard_normal(s).astype("float32"), requires_grad=True) for s in ((3, 4), (6, 2))]
+        opt = lib.optim.Muon(params, **options)
+        for _ in range(5):
+            opt.zero_grad()
+            sum(((p - 1) ** 2).sum() for p in params).backward()
+            opt.step()
+        return [p.detach().numpy() for p in params], opt
+
+    if options.get("lr") == -1 or "x" in options.values() or options.get("ns_steps") == 100:
+        for lib in (rustnn, torch):
+            with pytest.raises(ValueError, match="Learning rate|not supported|less than 100"):
+                run(lib)
+        return
+    (ours, our_opt), (theirs, their_opt) = run(rustnn), run(torch)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+    assert repr(our_opt) == repr(their_opt)
+    assert list(our_opt.state_dict()["state"][0]) == list(their_opt.state_dict()["state"][0])
+    with pytest.raises(ValueError, match="2D parameters"):
+        rustnn.optim.Muon([rustnn.ones(3, requires_grad=True)])
 
 
 @pytest.mark.parametrize("search", [None, "strong_wolfe"])

@@ -138,10 +138,13 @@ def grad(
         raise NotImplementedError("autograd.grad accumulates nothing: only_inputs=False is not supported")
     if materialize_grads and allow_unused is False:
         raise ValueError(
-            "Expected allow_unused to be True or not passed when materialize_grads=True, but got False."
+            "Expected allow_unused to be True or not passed when materialize_grads=True, "
+            "but got: allow_unused=False."
         )
     unused_ok = materialize_grads if allow_unused is None else allow_unused
     outs, ins = _as_tuple(outputs), _as_tuple(inputs)
+    if not ins:
+        raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     given = [None] * len(outs) if grad_outputs is None else list(_as_tuple(grad_outputs))
     if retain_graph is None:
         retain_graph = create_graph

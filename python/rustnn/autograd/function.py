@@ -201,11 +201,8 @@ def _record(
     """Ties what `forward` returned to its inputs."""
     single = not isinstance(output, (tuple, list))
     outputs: list[Any] = [output] if single else list(output)
-    for i, out in enumerate(outputs):
-        if single and not isinstance(out, _C.Tensor):
-            raise TypeError(
-                f"{cls.__name__}.forward: expected to return Tensors, got {type(out).__name__} (as output {i})"
-            )
+    if single and not isinstance(output, _C.Tensor):
+        return output  # no part of a graph
     raw_outputs = list(outputs)
     inputs = [args[i] for i in places]
     for dirty in ctx._dirty:
@@ -249,7 +246,9 @@ def _record(
     attached = list(_C._attach_function(name, inputs, fresh, run, list(ctx._dirty), non_differentiable, ctx))
     for k, i in enumerate(tensor_outputs):
         outputs[i] = attached[k]
-    _save(ctx, name, raw_outputs, outputs)
+    # An input handed back as it is is saved as the input that it is.
+    own = [o if _position(o, inputs) is None or _position(o, ctx._dirty) is not None else None for o in raw_outputs]
+    _save(ctx, name, own, outputs)
     return outputs[0] if single else type(output)(outputs)
 
 

@@ -156,7 +156,8 @@ def hessian(
             raise RuntimeError(f"hessian: the function has to give a single Tensor, not {type(out).__name__}")  # noqa: TRY004
         if out.numel() != 1:
             raise RuntimeError(
-                f"hessian: the function has to give one number, not a tensor of shape {list(out.shape)}"
+                "The Tensor returned by the function given to hessian should contain a single element, but has shape "
+                f"{list(out.shape)}"
             )
         given = _grads((out,), args, (_C.ones_like(out.detach()),), True, strict, "hessian")
         return given

@@ -22,6 +22,8 @@ Node: Any = getattr(_C, "Node", object)
 
 # The pairs (pack, unpack) in force; the native engine keeps the same stack for its own nodes.
 _hooks: list[tuple[Callable[[Any], Any], Callable[[Any], Any]]] = []
+# Why none may be put in force now, innermost last.
+_refused: list[str] = []
 
 
 class saved_tensors_hooks:
@@ -37,6 +39,8 @@ class saved_tensors_hooks:
         self.pack_hook, self.unpack_hook = pack_hook, unpack_hook
 
     def __enter__(self) -> None:
+        if _refused:
+            raise RuntimeError(_refused[-1])
         push = getattr(_C, "_push_saved_tensors_hooks", None)
         if push is not None:
             push(self.pack_hook, self.unpack_hook)
@@ -71,9 +75,26 @@ class disable_saved_tensors_hooks:
     def __enter__(self) -> None:
         if _hooks:
             raise RuntimeError(self.error_message)
+        _refused.append(self.error_message)
 
     def __exit__(self, *_: object) -> None:
-        return None
+        _refused.pop()
+
+
+class _NodeHandle:
+    """Removes a hook from a node of the graph."""
+
+    def __init__(self, node: Any, number: int) -> None:
+        self.node, self.number = node, number
+
+    def remove(self) -> None:
+        self.node._remove_hook(self.number)
+
+    def __enter__(self) -> _NodeHandle:  # noqa: PYI034
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
 
 
 class GradientEdge(tuple[Any, int]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import lr_scheduler, swa_utils
+from ._matrices import Adafactor, Muon
 from ._rules import ASGD, Adadelta, Adamax, NAdam, RAdam, Rprop
 from .adam import Adam, AdamW
 from .lbfgs import LBFGS
@@ -19,10 +20,12 @@ __all__ = [
     "LBFGS",
     "SGD",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "Muon",
     "NAdam",
     "Optimizer",
     "RAdam",

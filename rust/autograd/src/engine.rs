@@ -239,7 +239,7 @@ fn before(node: &Arc<Node>, grads: &mut SmallVec<[Option<Tensor>; 1]>) -> Result
             if let Some(Some(g)) = grads.first()
                 && let Some(new) = hook(g)?
             {
-                grads[0] = Some(new);
+                grads[0] = Some(same_size(g, new)?);
             }
         }
     }
@@ -252,11 +252,18 @@ fn before(node: &Arc<Node>, grads: &mut SmallVec<[Option<Tensor>; 1]>) -> Result
         if let Some(Some(g)) = grads.get(index)
             && let Some(new) = hook(g)?
         {
-            grads[index] = Some(new);
+            grads[index] = Some(same_size(g, new)?);
         }
     }
     for (_, hook) in pre {
         if let Some(new) = hook(grads, &[])? {
+            if new.len() != grads.len() {
+                return Err(runtime_error!(
+                    "hook has returned an incorrect number of values (got {}, but expected {})",
+                    new.len(),
+                    grads.len()
+                ));
+            }
             *grads = new.into_iter().collect();
         }
     }
@@ -268,10 +275,24 @@ fn before(node: &Arc<Node>, grads: &mut SmallVec<[Option<Tensor>; 1]>) -> Result
     Ok(())
 }
 
+/// What a hook returned in the place of `g`, if it can stand there.
+fn same_size(g: &Tensor, new: Tensor) -> Result<Tensor> {
+    if new.shape() != g.shape() {
+        return Err(runtime_error!("hook has changed the size of value").hint(format!(
+            "it was given a gradient of shape {:?} and returned one of {:?}",
+            g.shape(),
+            new.shape()
+        )));
+    }
+    basic::to_dtype(&new, g.dtype())
+}
+
 /// Adds a gradient into a tensor's `grad`.
 fn keep(meta: &Arc<rustnn_core::meta::Meta>, g: Tensor) -> Result<()> {
     let Some(old) = meta.grad() else {
-        meta.set_grad(Some(g));
+        // What is kept may be written: it is a tensor of its own, not an expanded number or somebody's buffer.
+        let own = if mode::grad_enabled() || (g.is_unshared() && g.layout().is_dense()) { g } else { g.copied()? };
+        meta.set_grad(Some(own));
         return Ok(());
     };
     let sum = if mode::grad_enabled() {
@@ -358,6 +379,13 @@ fn run_node(
     let post = node.hooks().map(|h| h.lock().post.clone()).unwrap_or_default();
     for (_, hook) in post {
         if let Some(new) = hook(&out, &grads)? {
+            if new.len() != out.len() {
+                return Err(runtime_error!(
+                    "hook has returned an incorrect number of values (got {}, but expected {})",
+                    new.len(),
+                    out.len()
+                ));
+            }
             out = new.into_iter().collect();
         }
     }

@@ -391,7 +391,8 @@ pub fn pop_saved_hooks() {
 enum Kept {
     Tensor(Tensor),
     Output(Tensor, usize),
-    Packed(Arc<dyn SavedHooks>, Box<dyn Any + Send + Sync>, Option<usize>),
+    /// What the hooks made of it, and where its gradient goes: to an output of the node itself or to an input's edge.
+    Packed(Arc<dyn SavedHooks>, Box<dyn Any + Send + Sync>, Option<usize>, Option<Edge>),
     Failed(String),
 }
 
@@ -462,10 +463,9 @@ fn keep_as_is(t: &Tensor, output: Option<usize>) -> Saved {
     if HOOKED.get() {
         let hooks = SAVED_HOOKS.with_borrow(|v| v.last().cloned());
         if let Some(h) = hooks {
+            let edge = if output.is_none() { edge_of(t) } else { None };
             let kept = match h.pack(&t.detach()) {
-                Ok(p) if output.is_some() || !t.requires_grad() => Kept::Packed(h, p, output),
-                Ok(_) if t.meta().is_some_and(|m| m.wants_grad()) => Kept::Tensor(t.clone()),
-                Ok(p) => Kept::Packed(h, p, output),
+                Ok(p) => Kept::Packed(h, p, output, edge),
                 Err(e) => Kept::Failed(e.to_string()),
             };
             return Saved { kept, version };
@@ -491,9 +491,16 @@ impl Saved {
         let (t, now) = match &self.kept {
             Kept::Tensor(t) => (t.clone(), t.version()),
             Kept::Output(t, i) => (own(t, *i), t.version()),
-            Kept::Packed(h, p, i) => {
-                let t = h.unpack(&**p)?;
-                (i.map_or_else(|| t.clone(), |i| own(&t, i)), self.version)
+            Kept::Packed(h, p, i, edge) => {
+                let t = h.unpack(&**p)?.detach();
+                if let Some(i) = i {
+                    (own(&t, *i), self.version)
+                } else {
+                    if let (Some(e), true) = (edge, t.dtype().is_float()) {
+                        t.meta_or_new().set_edge(Some(e.clone()));
+                    }
+                    (t, self.version)
+                }
             }
             Kept::Failed(m) => return Err(runtime_error!("{m}")),
         };

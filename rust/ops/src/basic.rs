@@ -38,6 +38,17 @@ pub fn copy_into(dst: &Tensor, src: &Tensor) -> Result<()> {
     rustnn_kernels::copy::copy(&dst.raw(), &src.raw())
 }
 
+/// `made`, which has `x`'s shape, in the order in which `x`'s elements lie if they lie densely: what PyTorch keeps for
+/// results of one element for each of `x`'s. Without a graph.
+pub fn in_layout_of(x: &Tensor, made: Tensor) -> Result<Tensor> {
+    if x.is_contiguous() || !x.layout().is_dense() {
+        return Ok(made);
+    }
+    let like = x.empty_like_as(made.dtype())?;
+    copy_into(&like, &made)?;
+    Ok(like)
+}
+
 /// Another tensor over the same elements, with gradient (`alias`).
 pub fn alias(x: &Tensor) -> Result<Tensor> {
     rustnn_core::attach_view("AliasBackward0", x.detach(), x, |_, g| Ok(grads![g.clone()]))

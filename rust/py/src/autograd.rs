@@ -158,12 +158,41 @@ impl PyTensor {
     }
     fn _register_post_accumulate_hook(&self, f: Py<PyAny>) -> PyResult<u64> {
         let f: Hook = Arc::new(move |t: &Tensor| {
-            Python::attach(|py| f.call1(py, (wrap(py, t.clone())?,)).map(|_| None)).map_err(carry)
+            Python::attach(|py| {
+                let r = f.call1(py, (wrap(py, t.clone())?,))?;
+                if r.is_none(py) {
+                    return Ok(None);
+                }
+                Err(PyRuntimeError::new_err("Tensor post accumulate grad hooks should return None."))
+            })
+            .map_err(carry)
         });
         rustnn_autograd::register_post_accumulate_hook(&self.get(), f).or_raise()
     }
     fn _remove_hook(&self, id: u64) {
         rustnn_autograd::remove_hook(&self.get(), id);
+    }
+    #[getter]
+    fn data(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let t = slf.get().get().data();
+        Ok(wrap(slf.py(), t)?.into_any())
+    }
+    #[setter]
+    fn set_data(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Some(v) = tensor_of(value) else {
+            return Err(PyTypeError::new_err(format!(
+                "Variable data has to be a tensor, but got {}",
+                value.get_type().name()?
+            )));
+        };
+        let t = slf.get().get();
+        if t.requires_grad() && !v.dtype().is_float() {
+            return Err(PyRuntimeError::new_err(
+                "data set to a tensor that requires gradients must be floating point or complex dtype",
+            ));
+        }
+        PyTensor::replace(slf, t.rebound(&v));
+        Ok(())
     }
     /// The tensor that this one is a view of, or `None`.
     #[getter]
@@ -256,6 +285,8 @@ pub fn _attach_function<'py>(
     // Every output is a tensor of its own unless it was written in place: an input returned as it is becomes a view.
     let mut results = Vec::with_capacity(outs.len());
     let mut linked = Vec::new();
+    // Views written in place, each with what stands for it as the node's output.
+    let mut written: Vec<(Tensor, Tensor)> = Vec::new();
     for o in &outs {
         let Some(t) = tensor_of(o) else {
             results.push(o.clone());
@@ -269,7 +300,14 @@ pub fn _attach_function<'py>(
         }
         let own = if is_input && !is_dirty { t.detach() } else { t.clone() };
         if tracked && !has(non_differentiable, &t)? && own.dtype().is_float() {
-            linked.push(own.clone());
+            if is_dirty && own.meta().is_some_and(|m| m.is_view()) {
+                // The base's history changes too: its gradient is split between its own and this node.
+                let value = own.detach();
+                written.push((own.clone(), value.clone()));
+                linked.push(value);
+            } else {
+                linked.push(own.clone());
+            }
         } else if tracked && !is_dirty {
             linked.push(Tensor::empty(&[0], rustnn_core::DType::I64).or_raise()?);
         }
@@ -282,6 +320,9 @@ pub fn _attach_function<'py>(
         if let Some(c) = ctx {
             c.setattr(py, "_node", Py::new(py, PyNodeRef(Arc::downgrade(&node)))?)?;
             let _ = node.host.set(Box::new(c));
+        }
+        for (view, value) in &written {
+            rustnn_core::inplace::wrote(view, value).or_raise()?;
         }
     }
     PyTuple::new(py, results)

@@ -48,6 +48,14 @@ fn node_hook(f: Py<PyAny>, pre: bool) -> NodeHook {
     })
 }
 
+/// Adds a hook and gives the handle that removes it.
+fn handle(node: Bound<'_, PyNode>, f: Py<PyAny>, pre: bool) -> PyResult<Py<PyAny>> {
+    let py = node.py();
+    let id = node.get().add_hook(f, pre);
+    let kind = py.import("rustnn.autograd.graph")?.getattr("_NodeHandle")?;
+    Ok(kind.call1((node, id))?.unbind())
+}
+
 #[pymethods]
 impl PyNode {
     fn name(&self) -> &'static str {
@@ -80,6 +88,16 @@ impl PyNode {
     #[getter]
     fn _sequence_nr(&self) -> u64 {
         self.0.seq()
+    }
+    /// Calls `fn(grad_inputs, grad_outputs)` after this node ran; what it returns replaces the gradients of its inputs.
+    #[pyo3(name = "register_hook")]
+    fn register_hook(slf: Bound<'_, Self>, r#fn: Py<PyAny>) -> PyResult<Py<PyAny>> {
+        handle(slf, r#fn, false)
+    }
+    /// Calls `fn(grad_outputs)` before this node runs; what it returns replaces the gradients of its outputs.
+    #[pyo3(name = "register_prehook")]
+    fn register_prehook(slf: Bound<'_, Self>, r#fn: Py<PyAny>) -> PyResult<Py<PyAny>> {
+        handle(slf, r#fn, true)
     }
     #[pyo3(name = "_add_hook")]
     fn add_hook(&self, f: Py<PyAny>, pre: bool) -> u64 {

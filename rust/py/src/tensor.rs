@@ -384,6 +384,12 @@ impl PyTensor {
         t.meta_or_new().set_grad(Some(g));
         Ok(())
     }
+    #[deleter]
+    fn delete_grad(&self) {
+        if let Some(m) = self.get().meta() {
+            m.set_grad(None);
+        }
+    }
     #[getter]
     fn grad_fn(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let t = self.get();
@@ -403,23 +409,6 @@ impl PyTensor {
     }
     fn _is_view(&self) -> bool {
         self.get().meta().is_some_and(|m| m.is_view())
-    }
-    #[getter]
-    fn data(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        let t = slf.get().get().data();
-        Ok(wrap(slf.py(), t)?.into_any())
-    }
-    #[setter]
-    fn set_data(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let Some(v) = tensor_of(value) else {
-            return Err(PyTypeError::new_err(format!(
-                "Variable data has to be a tensor, but got {}",
-                value.get_type().name()?
-            )));
-        };
-        let t = slf.get().get();
-        PyTensor::replace(slf, t.rebound(&v));
-        Ok(())
     }
     /// The same elements outside of the graph.
     fn detach(slf: &Bound<'_, Self>) -> PyResult<Py<PyTensor>> {

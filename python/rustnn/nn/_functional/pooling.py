@@ -111,7 +111,11 @@ def _unpool(
         wanted = [int(n) for n in output_size][-dims:]
         for d, (n, base, s) in enumerate(zip(wanted, default, step, strict=True)):
             if not base - s < n < base + s:
-                raise ValueError(f'invalid output_size "{wanted}" (dim {d} must be between {base - s} and {base + s})')
+                limits = f"dim {d} must be between {base - s} and {base + s}"
+                raise ValueError(f'invalid output_size "{tuple(wanted)}" ({limits})')
+    if indices.dtype != _C.int64:
+        kind = str(indices.dtype).rsplit(".", 1)[-1].replace("int32", "Int")
+        raise RuntimeError(f"elements in indices should be type int64 but got: {kind}")
     if input.shape != indices.shape:
         raise RuntimeError(
             f"Expected shape of indices to be same as that of the input tensor ({list(input.shape)}) "

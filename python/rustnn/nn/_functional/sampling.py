@@ -48,6 +48,12 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = N
             )
         if mode == "circular" and (left > size or right > size):
             raise RuntimeError("Padding value causes wrapping around more than once.")
+        if mode == "circular" and (left < 0 or right < 0):
+            # What is cut off is gone before the rest wraps around, as in PyTorch: the copies come from what is left.
+            kept = range(max(-left, 0), size - max(-right, 0))
+            index = [kept[i % len(kept)] if len(kept) else 0 for i in range(-max(left, 0), len(kept) + max(right, 0))]
+            out = out.index_select(dim, _C.tensor(index, dtype=_C.int64))
+            continue
         index = []
         for i in range(-left, size + right):
             if mode == "reflect":

@@ -151,9 +151,6 @@ class _LazyNormBase(LazyModuleMixin):
 
 
 class _LazyInstanceNorm(_LazyNormBase):
-    _affine_default = False
-    _track_default = False
-
     _dims: int
 
     def _feature_dim(self, input: Tensor) -> int:

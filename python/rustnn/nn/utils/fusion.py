@@ -14,12 +14,13 @@ __all__ = ["fuse_conv_bn_eval", "fuse_conv_bn_weights", "fuse_linear_bn_eval", "
 
 def _folded(weight: Any, bias: Any, mean: Any, var: Any, eps: float, scale: Any, shift: Any, dim: int) -> Any:
     zeros, ones = _C.zeros_like(mean), _C.ones_like(mean)
-    bias = zeros if bias is None else bias
+    wanted = weight.requires_grad, True if bias is None else bias.requires_grad
+    weight, bias = weight.detach(), zeros if bias is None else bias.detach()
     factor = (ones if scale is None else scale) * (var + eps).rsqrt()
     shape = [1] * weight.dim()
     shape[dim] = -1
     new_bias = (bias - mean) * factor + (zeros if shift is None else shift)
-    return Parameter(weight * factor.reshape(shape), weight.requires_grad), Parameter(new_bias, bias.requires_grad)
+    return Parameter(weight * factor.reshape(shape), wanted[0]), Parameter(new_bias, wanted[1])
 
 
 def fuse_conv_bn_weights(
@@ -33,7 +34,7 @@ def fuse_conv_bn_weights(
     transpose: bool = False,
 ) -> tuple[Parameter, Parameter]:
     """Weight and bias of a convolution that also does the batch norm behind it."""
-    return _folded(conv_w.detach(), None if conv_b is None else conv_b.detach(), bn_rm, bn_rv, bn_eps,
+    return _folded(conv_w, conv_b, bn_rm, bn_rv, bn_eps,
                    None if bn_w is None else bn_w.detach(), None if bn_b is None else bn_b.detach(),
                    1 if transpose else 0)  # fmt: skip
 

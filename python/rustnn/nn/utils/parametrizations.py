@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..._numeric import finfo
 from .. import functional as F
 from .._base import _C, Tensor, no_grad
 from ..module import Module
@@ -129,42 +130,98 @@ def spectral_norm(
     return module
 
 
+_MAPS = ("matrix_exp", "cayley", "householder")
+
+
+def _orthogonalised(matrix: Tensor) -> Tensor:
+    """The orthogonal factor of a matrix, with a triangular factor whose diagonal is positive."""
+    reflectors, tau = _C.geqrf(matrix)
+    q = _linalg().householder_product(reflectors, tau)
+    return q * reflectors.diagonal(dim1=-2, dim2=-1).sgn().unsqueeze(-2)
+
+
+def _is_orthogonal(q: Tensor) -> bool:
+    rows, columns = q.shape[-2:]
+    eye = _C.eye(columns, dtype=q.dtype)
+    return bool(_C.allclose(q.mT @ q, eye.expand(*q.shape[:-2], columns, columns),
+                            atol=10.0 * rows * finfo(q.dtype).eps))  # fmt: skip
+
+
+def _linalg() -> Any:
+    from ... import linalg
+
+    return linalg
+
+
 class _Orthogonal(Module):
-    """The orthogonal factor of the Cayley map of a skew-symmetric matrix, from a base point."""
+    """A matrix made orthogonal by a map, optionally times a base point, with which any orthogonal matrix is reached."""
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, orthogonal_map: str, use_trivialization: bool) -> None:
         super().__init__()
-        rows, cols = weight.shape
-        self.wide = rows < cols
-        self.size = max(rows, cols)
-        self.rank = min(rows, cols)
-        with no_grad():
-            tall = weight.detach().t() if self.wide else weight.detach()
-            import numpy as np
-
-            q, r = np.linalg.qr(tall.contiguous().numpy(), mode="complete")
-            signs = np.ones(self.size, dtype=q.dtype)
-            signs[: self.rank] = np.where(np.diag(r) < 0, -1, 1)
-            self.register_buffer("base", _C.from_numpy(np.ascontiguousarray(q * signs)))
+        self.shape = weight.shape
+        self.orthogonal_map = orthogonal_map
+        self.use_trivialization = use_trivialization
+        if use_trivialization:
+            self.register_buffer("base", None)
 
     def forward(self, x: Tensor) -> Tensor:
         """An orthogonal (or semi-orthogonal) matrix."""
-        tall = x.t() if self.wide else x
-        lower = tall.tril(-1)
-        if self.rank < self.size:
-            lower = _C.cat([lower, _C.zeros((self.size, self.size - self.rank), dtype=x.dtype)], 1)
-        skew = lower - lower.t()
-        eye = _C.eye(self.size, dtype=x.dtype)
-        from ... import linalg
-
-        q = linalg.solve(eye + skew * 0.5, eye - skew * 0.5)
         own: Any = self
-        q = own.base.matmul(q)[:, : self.rank]
-        return q.t() if self.wide else q
+        wide = x.shape[-2] < x.shape[-1]
+        if wide:
+            x = x.mT
+        rows, columns = x.shape[-2:]
+        if self.orthogonal_map == "householder":
+            lower = x.tril(-1)
+            tau = 2.0 / (1.0 + (lower * lower).sum(dim=-2))
+            q = _linalg().householder_product(lower, tau)
+            # The diagonal holds signs: with them the map reaches every matrix.
+            q = q * x.diagonal(dim1=-2, dim2=-1).int().unsqueeze(-2)
+        else:
+            lower = x.tril()
+            if rows != columns:
+                fill = x.new_zeros((rows, rows - columns)).expand(*x.shape[:-2], -1, -1)
+                lower = _C.cat([lower, fill], -1)
+            skew = lower - lower.mT
+            if self.orthogonal_map == "matrix_exp":
+                q = _linalg().matrix_exp(skew)
+            else:
+                eye = _C.eye(rows, dtype=x.dtype)
+                q = _linalg().solve(eye - skew * 0.5, eye + skew * 0.5)
+            if rows != columns:
+                q = q[..., :columns]
+        if self.use_trivialization:
+            q = own.base @ q
+        return q.mT if wide else q
 
     def right_inverse(self, value: Tensor) -> Tensor:
-        """Takes ``value`` as the new base point."""
-        return _C.zeros_like(value)
+        """What the map takes to ``value``; with a base point, that becomes ``value``."""
+        if value.shape != self.shape:
+            raise ValueError(
+                f"Expected a matrix or batch of matrices of shape {self.shape}. Got a tensor of shape {value.shape}."
+            )
+        wide = value.shape[-2] < value.shape[-1]
+        q = value.mT if wide else value
+        rows, columns = q.shape[-2:]
+        if not self.use_trivialization:
+            if self.orthogonal_map != "householder":
+                raise NotImplementedError(
+                    "It is not possible to assign to the matrix exponential or the Cayley parametrizations when "
+                    "use_trivialization=False."
+                )
+            reflectors, tau = _C.geqrf(q)
+            diagonal = reflectors.diagonal(dim1=-2, dim2=-1)
+            diagonal.sign_()
+            diagonal[tau == 0.0] *= -1
+            return reflectors.mT if wide else reflectors
+        if rows == columns:
+            self.base = q.clone() if _is_orthogonal(q) else _orthogonalised(q)
+        else:
+            more = _C.randn(*q.shape[:-2], rows, rows - columns, dtype=q.dtype)
+            self.base = _orthogonalised(_C.cat([q, more], -1))
+        start = _C.zeros_like(value)
+        start.diagonal(dim1=-2, dim2=-1).fill_(-1.0)
+        return start
 
 
 def orthogonal(
@@ -174,17 +231,23 @@ def orthogonal(
     *,
     use_trivialization: bool = True,
 ) -> Module:
-    """Keeps a matrix parameter orthogonal (its rows or columns orthonormal) by the Cayley map.
+    """Keeps a matrix parameter orthogonal (its rows or columns orthonormal).
 
-    ``orthogonal_map`` other than ``None`` and ``'cayley'`` is not available.
+    Args:
+        orthogonal_map: ``"matrix_exp"``, ``"cayley"`` or ``"householder"``; by default the first for square matrices,
+            the last for others.
+        use_trivialization: multiply by a base point, a buffer; needed to assign to the parameter with the first two.
     """
     weight = getattr(module, name, None)
     if not isinstance(weight, Tensor):
         raise ValueError(f"Module '{module}' has no parameter or buffer with name '{name}'")  # noqa: TRY004
-    if weight.dim() != 2:
+    if weight.dim() < 2:
+        raise ValueError(f"Expected a matrix or batch of matrices. Got a tensor of {weight.dim()} dimensions.")
+    if orthogonal_map is None:
+        orthogonal_map = "matrix_exp" if weight.shape[-2] == weight.shape[-1] else "householder"
+    if orthogonal_map not in _MAPS:
         raise ValueError(
-            f"Expected a matrix. Got a tensor of {weight.dim()} dimensions. (Batches of matrices are not available.)"
+            f'orthogonal_map has to be one of "matrix_exp", "cayley", "householder". Got: {orthogonal_map}'
         )
-    if orthogonal_map not in (None, "cayley"):
-        raise ValueError(f"orthogonal_map must be None or 'cayley' here. Got: {orthogonal_map}")
-    return parametrize.register_parametrization(module, name, _Orthogonal(weight), unsafe=True)
+    own = _Orthogonal(weight, orthogonal_map, use_trivialization)
+    return parametrize.register_parametrization(module, name, own, unsafe=True)

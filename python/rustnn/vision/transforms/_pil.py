@@ -38,25 +38,52 @@ def pad(img: Any, sides: tuple[int, int, int, int], fill: Any, mode: str) -> Any
     """Padded on (left, top, right, bottom)."""
     from PIL import ImageOps
 
-    if isinstance(fill, (list, tuple)):
-        fill = tuple(fill) * (len(img.getbands()) if len(fill) == 1 else 1)
     if mode == "constant":
-        if isinstance(fill, (int, float)) and len(img.getbands()) > 1:
-            fill = (int(fill),) * len(img.getbands())
-        return ImageOps.expand(img, border=sides, fill=fill)
+        return ImageOps.expand(img, border=sides, fill=_fill(img, fill))
     left, top, right, bottom = sides
     array = np.asarray(img)
     widths = [(top, bottom), (left, right)] + [(0, 0)] * (array.ndim - 2)
     return pillow().fromarray(np.pad(array, widths, mode=mode))  # type: ignore[call-overload]
 
 
+def _fill(img: Any, fill: Any) -> Any:
+    """The value of new pixels as Pillow wants it: one number for each band."""
+    bands = len(img.getbands())
+    if fill is None:
+        fill = 0
+    if isinstance(fill, (int, float)):
+        return fill if bands == 1 else (int(fill),) * bands
+    if len(fill) not in (1, bands):
+        raise ValueError(
+            "The number of elements in 'fill' does not match the number of channels of the image "
+            f"({len(fill)} != {bands})"
+        )
+    values = tuple(fill) * bands if len(fill) == 1 else tuple(fill)
+    whole = tuple(float(f) for f in values) if img.mode == "F" else tuple(int(f) for f in values)
+    return whole[0] if bands == 1 else whole
+
+
 def rotate(img: Any, angle: float, resample: int, expand: bool, center: Any, fill: Any) -> Any:
     """Rotated against the clock, in degrees."""
-    if isinstance(fill, (list, tuple)):
-        bands = len(img.getbands())
-        fill = tuple(int(f) for f in (fill * bands if len(fill) == 1 else fill))
-        fill = fill[0] if bands == 1 else fill
-    return img.rotate(angle, resample, expand, center, fillcolor=fill)
+    return img.rotate(angle, resample, expand, center, fillcolor=_fill(img, fill))
+
+
+def transform(img: Any, kind: str, numbers: list[float], resample: int, fill: Any) -> Any:
+    """An AFFINE or PERSPECTIVE map by its numbers; the size stays."""
+    return img.transform(img.size, getattr(pillow(), kind), numbers, resample, fillcolor=_fill(img, fill))
+
+
+def ops(name: str, img: Any, *args: Any) -> Any:
+    """An operation of Pillow's `ImageOps`."""
+    from PIL import ImageOps
+
+    return getattr(ImageOps, name)(img, *args)
+
+
+def adjust_gamma(img: Any, gamma: float, gain: float) -> Any:
+    """Values through the power function."""
+    table = [int((255 + 1 - 1e-3) * gain * pow(v / 255.0, gamma)) for v in range(256)] * 3
+    return img.convert("RGB").point(table).convert(img.mode)
 
 
 def enhance(img: Any, kind: str, factor: float) -> Any:

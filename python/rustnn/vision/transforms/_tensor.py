@@ -73,7 +73,7 @@ def pad(img: Tensor, sides: tuple[int, int, int, int], fill: Any, mode: str) -> 
     left, top, right, bottom = sides
     if isinstance(fill, (list, tuple)):
         if len(fill) != 1:
-            raise ValueError("Padding a tensor needs one fill value")
+            raise TypeError("Got inappropriate fill arg: padding a tensor needs one value")
         fill = fill[0]
     if mode == "constant":
         return F.pad(img, [left, right, top, bottom], mode="constant", value=float(fill))
@@ -112,7 +112,7 @@ def grayscale(img: Tensor, channels: int = 1) -> Tensor:
         grey = (0.2989 * r + 0.587 * g + 0.114 * b).to(img.dtype).unsqueeze(-3)
     else:
         grey = img.clone()
-    return grey if channels == 1 else grey.expand((*img.shape[:-3], 3, *img.shape[-2:]))
+    return grey if channels == 1 else grey.expand(img.shape)
 
 
 def adjust_brightness(img: Tensor, factor: float) -> Tensor:

@@ -14,7 +14,7 @@ import rustnn
 from rustnn._C import Tensor
 
 from .._pillow import is_pil, pillow
-from . import _pil, _tensor
+from . import _pil, _tensor, _warp
 
 
 class InterpolationMode(enum.Enum):
@@ -67,6 +67,13 @@ def _backend(img: Any) -> Any:
     if is_pil(img):
         return _pil
     raise TypeError(f"Unexpected type {type(img)}")
+
+
+def _only_pil(img: Any) -> Any:
+    """A Pillow image, or an error."""
+    if not is_pil(img):
+        raise TypeError(f"img should be PIL Image. Got {type(img)}")
+    return img
 
 
 def get_dimensions(img: Any) -> list[int]:
@@ -125,6 +132,8 @@ def pil_to_tensor(pic: Any) -> Tensor:
 
 def convert_image_dtype(image: Tensor, dtype: Any = None) -> Tensor:
     """Another dtype with the values scaled to its range (floats: 0 to 1)."""
+    if not isinstance(image, Tensor):
+        raise TypeError("Input img should be Tensor Image")
     dtype = rustnn.float32 if dtype is None else dtype
     if image.dtype == dtype:
         return image
@@ -161,6 +170,8 @@ def to_pil_image(pic: Any, mode: str | None = None) -> Any:
         array = pic[:, :, None] if pic.ndim == 2 else pic
         if array.shape[-1] > 4:
             raise ValueError(f"pic should not have > 4 channels. Got {array.shape[-1]} channels.")
+        if np.issubdtype(array.dtype, np.floating) and mode != "F":
+            array = (array * 255).astype(np.uint8)
     else:
         raise TypeError(f"pic should be Tensor or ndarray. Got {type(pic)}.")
     channels = array.shape[2]
@@ -335,11 +346,59 @@ def rotate(
     center: list[int] | None = None,
     fill: Any = None,
 ) -> Any:
-    """Rotates a Pillow image by ``angle`` degrees against the clock."""
+    """Rotates by ``angle`` degrees against the clock; ``expand`` makes room for the corners."""
     mode = interpolation_mode(interpolation)
-    if isinstance(img, Tensor):
-        raise NotImplementedError("rotate works on PIL images: put it before ToTensor()")
-    return _pil.rotate(img, angle, _RESAMPLE[mode], expand, center, fill)
+    if not isinstance(img, Tensor):
+        return _pil.rotate(_only_pil(img), angle, _RESAMPLE[mode], expand, center, fill)
+    _, height, width = get_dimensions(img)
+    middle = [0.0, 0.0] if center is None else [c - n * 0.5 for c, n in zip(center, (width, height), strict=True)]
+    matrix = _warp.inverse_affine(middle, -angle, [0.0, 0.0], 1.0, [0.0, 0.0])
+    size = _warp.rotated_size(matrix, width, height) if expand else (width, height)
+    return _warp.sample(img, _warp.affine_grid(matrix, (width, height), size), mode.value, fill)
+
+
+def affine(
+    img: Any,
+    angle: float,
+    translate: Sequence[int],
+    scale: float,
+    shear: Any,
+    interpolation: Any = InterpolationMode.NEAREST,
+    fill: Any = None,
+    center: Sequence[float] | None = None,
+) -> Any:
+    """Rotates (degrees, with the clock), scales, shears (degrees along x and y) and moves (pixels); the size stays."""
+    mode = interpolation_mode(interpolation)
+    if scale <= 0.0:
+        raise ValueError("Argument scale should be positive")
+    if len(translate) != 2:
+        raise ValueError("Argument translate should be a sequence of length 2")
+    both: list[float] = [float(shear), 0.0] if isinstance(shear, (int, float)) else [float(s) for s in shear]
+    both = [both[0], both[0]] if len(both) == 1 else both
+    _, height, width = get_dimensions(img if isinstance(img, Tensor) else _only_pil(img))
+    if not isinstance(img, Tensor):
+        middle = [width * 0.5, height * 0.5] if center is None else list(center)
+        matrix = _warp.inverse_affine(middle, angle, translate, scale, both)
+        return _pil.transform(_only_pil(img), "AFFINE", matrix, _RESAMPLE[mode], fill)
+    middle = [0.0, 0.0] if center is None else [c - n * 0.5 for c, n in zip(center, (width, height), strict=True)]
+    matrix = _warp.inverse_affine(middle, angle, [float(t) for t in translate], scale, both)
+    return _warp.sample(img, _warp.affine_grid(matrix, (width, height), (width, height)), mode.value, fill)
+
+
+def perspective(
+    img: Any,
+    startpoints: Sequence[Sequence[int]],
+    endpoints: Sequence[Sequence[int]],
+    interpolation: Any = InterpolationMode.BILINEAR,
+    fill: Any = None,
+) -> Any:
+    """The image seen so that its four ``startpoints`` come to the ``endpoints``."""
+    mode = interpolation_mode(interpolation)
+    numbers_ = _warp.perspective_coefficients(startpoints, endpoints)
+    if not isinstance(img, Tensor):
+        return _pil.transform(_only_pil(img), "PERSPECTIVE", numbers_, _RESAMPLE[mode], fill)
+    _, height, width = get_dimensions(img)
+    return _warp.sample(img, _warp.perspective_grid(numbers_, width, height), mode.value, fill)
 
 
 def five_crop(img: Any, size: Any) -> tuple[Any, Any, Any, Any, Any]:
@@ -355,6 +414,12 @@ def five_crop(img: Any, size: Any) -> tuple[Any, Any, Any, Any, Any]:
         crop(img, h - ch, w - cw, ch, cw),
         center_crop(img, [ch, cw]),
     )
+
+
+def ten_crop(img: Any, size: Any, vertical_flip: bool = False) -> tuple[Any, ...]:
+    """The five crops of the image and of its mirror image."""
+    other = vflip(img) if vertical_flip else hflip(img)
+    return (*five_crop(img, size), *five_crop(other, size))
 
 
 def erase(img: Tensor, i: int, j: int, h: int, w: int, v: Any, inplace: bool = False) -> Tensor:
@@ -377,7 +442,7 @@ def adjust_brightness(img: Any, brightness_factor: float) -> Any:
     if isinstance(img, Tensor):
         _factor("brightness_factor", brightness_factor)
         return _tensor.adjust_brightness(img, brightness_factor)
-    return _pil.enhance(img, "Brightness", brightness_factor)
+    return _pil.enhance(_only_pil(img), "Brightness", brightness_factor)
 
 
 def adjust_contrast(img: Any, contrast_factor: float) -> Any:
@@ -385,7 +450,7 @@ def adjust_contrast(img: Any, contrast_factor: float) -> Any:
     if isinstance(img, Tensor):
         _factor("contrast_factor", contrast_factor)
         return _tensor.adjust_contrast(img, contrast_factor)
-    return _pil.enhance(img, "Contrast", contrast_factor)
+    return _pil.enhance(_only_pil(img), "Contrast", contrast_factor)
 
 
 def adjust_saturation(img: Any, saturation_factor: float) -> Any:
@@ -393,7 +458,7 @@ def adjust_saturation(img: Any, saturation_factor: float) -> Any:
     if isinstance(img, Tensor):
         _factor("saturation_factor", saturation_factor)
         return _tensor.adjust_saturation(img, saturation_factor)
-    return _pil.enhance(img, "Color", saturation_factor)
+    return _pil.enhance(_only_pil(img), "Color", saturation_factor)
 
 
 def adjust_hue(img: Any, hue_factor: float) -> Any:
@@ -417,9 +482,75 @@ def invert(img: Any) -> Any:
     """White minus the image."""
     if isinstance(img, Tensor):
         return _tensor.top_value(img.dtype) - img
-    from PIL import ImageOps
+    return _pil.ops("invert", _only_pil(img))
 
-    return ImageOps.invert(img)
+
+def adjust_gamma(img: Any, gamma: float, gain: float = 1) -> Any:
+    """``gain`` times the values (0 to 1) to the power ``gamma``."""
+    if not isinstance(img, Tensor):
+        _only_pil(img)
+    if gamma < 0:
+        raise ValueError("Gamma should be a non-negative real number")
+    if not isinstance(img, Tensor):
+        return _pil.adjust_gamma(img, gamma, gain)
+    work = img if img.is_floating_point() else convert_image_dtype(img, rustnn.float32)
+    return convert_image_dtype((gain * work**gamma).clamp(0, 1), img.dtype)
+
+
+def adjust_sharpness(img: Any, sharpness_factor: float) -> Any:
+    """0 smooth, 1 unchanged, 2 sharper."""
+    if not isinstance(img, Tensor):
+        return _pil.enhance(_only_pil(img), "Sharpness", sharpness_factor)
+    _factor("sharpness_factor", sharpness_factor)
+    return _warp.adjust_sharpness(img, sharpness_factor)
+
+
+def posterize(img: Any, bits: int) -> Any:
+    """Only the uppermost ``bits`` of each value."""
+    if not isinstance(img, Tensor):
+        return _pil.ops("posterize", _only_pil(img), bits)
+    if img.dtype != rustnn.uint8:
+        raise TypeError(f"Only torch.uint8 image tensors are supported, but found {img.dtype}")
+    return img & (256 - 2 ** (8 - bits))
+
+
+def solarize(img: Any, threshold: float) -> Any:
+    """Values from ``threshold`` on inverted."""
+    if not isinstance(img, Tensor):
+        return _pil.ops("solarize", _only_pil(img), threshold)
+    if threshold > _tensor.top_value(img.dtype):
+        raise TypeError("Threshold should be less than bound of img.")
+    return rustnn.where(img >= threshold, invert(img), img)
+
+
+def autocontrast(img: Any) -> Any:
+    """Each channel stretched from black to white."""
+    return _warp.autocontrast(img) if isinstance(img, Tensor) else _pil.ops("autocontrast", _only_pil(img))
+
+
+def equalize(img: Any) -> Any:
+    """Each channel's values spread evenly over the range."""
+    return _warp.equalize(img) if isinstance(img, Tensor) else _pil.ops("equalize", _only_pil(img))
+
+
+def gaussian_blur(img: Any, kernel_size: Any, sigma: Any = None) -> Any:
+    """A Gaussian blur; without ``sigma`` its width follows from the (odd) ``kernel_size``, (width, height)."""
+    size = [kernel_size, kernel_size] if isinstance(kernel_size, int) else list(kernel_size)
+    if len(size) != 2:
+        raise ValueError(f"If kernel_size is a sequence its length should be 2. Got {len(size)}")
+    if any(k % 2 == 0 or k < 0 for k in size):
+        raise ValueError(f"kernel_size should have odd and positive integers. Got {size}")
+    if sigma is None:
+        sigma = [k * 0.15 + 0.35 for k in size]
+    both = [float(sigma)] * 2 if isinstance(sigma, (int, float)) else [float(s) for s in sigma]
+    both = both * 2 if len(both) == 1 else both
+    if len(both) != 2:
+        raise ValueError(f"If sigma is a sequence, its length should be 2. Got {len(both)}")
+    if any(s <= 0.0 for s in both):
+        raise ValueError(f"sigma should have positive values. Got {both}")
+    if isinstance(img, Tensor):
+        return _warp.gaussian_blur(img, size, both)
+    return to_pil_image(_warp.gaussian_blur(pil_to_tensor(img), size, both), mode=img.mode)
 
 
 def log_uniform_range(ratio: Sequence[float]) -> tuple[float, float]:

@@ -200,8 +200,11 @@ fn core(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<Tensor>, causal: bool, 
     }
     let (sq, sk, sv, so) = (save(q), save(k), save(v), save_output(&out));
     attach("ScaledDotProductFlashAttentionForCpuBackward0", out, &[q, k, v], move |ctx, g| {
-        ctx.no_second_derivative()?;
-        let (q, k, v) = (rows(&sq.get(ctx)?)?, rows(&sk.get(ctx)?)?, rows(&sv.get(ctx)?)?);
+        let (q, k, v) = (sq.get(ctx)?, sk.get(ctx)?, sv.get(ctx)?);
+        if needs_grad(&[g, &q, &k, &v]) {
+            return again(g, &q, &k, &v, mask.as_ref(), causal, scale);
+        }
+        let (q, k, v) = (rows(&q)?, rows(&k)?, rows(&v)?);
         let (out, g) = (so.get(ctx)?, rows(g)?);
         let dims = |t: &Tensor| [t.shape()[0], t.shape()[1], t.shape()[2], t.shape()[3]];
         let (dq, dk, dv) = (fresh(dims(&q), &q)?, fresh(dims(&k), &k)?, fresh(dims(&v), &v)?);
@@ -241,48 +244,79 @@ fn core(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<Tensor>, causal: bool, 
     })
 }
 
-/// By plain products: the weights exist as a tensor, for dropout and for gradients of the mask.
-fn plain(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>, o: Options, scale: f64) -> Result<Tensor> {
-    let (mut k, mut v) = (k.clone(), v.clone());
-    if o.gqa && q.ndim() > 2 {
-        let n = q.ndim() - 3;
-        let times = q.shape()[n] / k.shape()[n].max(1);
-        let spread = |t: &Tensor| -> Result<Tensor> {
-            let mut s = t.shape().to_vec();
-            s.insert(n + 1, times);
-            let wide = c::expand(&c::unsqueeze(t, n as i64 + 1)?, &s)?;
-            let mut flat = t.shape().to_vec();
-            flat[n] *= times;
-            c::reshape(&wide, &flat)
-        };
-        k = spread(&k)?;
-        v = spread(&v)?;
+/// Heads of keys or values repeated so that there are `times` as many, for queries that share them.
+fn spread(t: &Tensor, times: usize) -> Result<Tensor> {
+    if times == 1 {
+        return Ok(t.clone());
     }
+    let n = t.ndim() - 3;
+    let mut s = t.shape().to_vec();
+    s.insert(n + 1, times);
+    let wide = c::expand(&c::unsqueeze(t, n as i64 + 1)?, &s)?;
+    let mut flat = t.shape().to_vec();
+    flat[n] *= times;
+    c::reshape(&wide, &flat)
+}
+
+/// The weights `softmax(q k^T * scale + mask)` as a tensor.
+fn weights(q: &Tensor, k: &Tensor, mask: Option<&Tensor>, causal: bool, scale: f64) -> Result<Tensor> {
     let (len, keys) = (q.shape()[q.ndim() - 2], k.shape()[k.ndim() - 2]);
-    let mut s = c::matmul(&c::mul_s(q, scale)?, &c::transpose(&k, -2, -1)?)?;
-    if o.causal {
+    let mut s = c::matmul(&c::mul_s(q, scale)?, &c::transpose(k, -2, -1)?)?;
+    if causal {
         let hide: Vec<rustnn_core::base::B8> =
             room::collected((0..layout::count(&[len, keys])).map(|i| (i % keys > i / keys).into()))?;
         s = c::masked_fill(&s, &Tensor::from_slice(&hide, &[len, keys])?, f64::NEG_INFINITY)?;
     }
-    if let Some(m) = mask {
-        s = if m.dtype() == DType::Bool {
-            c::masked_fill(&s, &c::logical_not(m)?, f64::NEG_INFINITY)?
-        } else {
-            c::add(&s, m)?
-        };
+    let Some(m) = mask else { return crate::softmax::softmax(&s, -1, None, false) };
+    s = if m.dtype() == DType::Bool {
+        c::masked_fill(&s, &c::logical_not(m)?, f64::NEG_INFINITY)?
+    } else {
+        c::add(&s, m)?
+    };
+    // A query that sees nothing would give NaN in the softmax; its weights are zeros, and so are its gradients.
+    let dead = c::eq(
+        &crate::compose::max_dim(&s.detach(), -1)?,
+        &Tensor::scalar(Scalar::Float(f64::NEG_INFINITY), s.dtype())?,
+    )?;
+    if !c::any(&dead)? {
+        return crate::softmax::softmax(&s, -1, None, false);
     }
-    let mut p = crate::softmax::softmax(&s, -1, None, false)?;
-    if mask.is_some() {
-        // A query that sees nothing gives NaN in the softmax; its weights are zeros.
-        let dead = c::eq(
-            &crate::compose::max_dim(&s.detach(), -1)?,
-            &Tensor::scalar(Scalar::Float(f64::NEG_INFINITY), s.dtype())?,
-        )?;
-        if c::any(&dead)? {
-            p = c::masked_fill(&p, &dead, 0.0)?;
-        }
-    }
+    let p = crate::softmax::softmax(&c::masked_fill(&s, &dead, 0.0)?, -1, None, false)?;
+    c::masked_fill(&p, &dead, 0.0)
+}
+
+/// The gradients of [`core`] by ordinary ops, so that they can be differentiated again.
+fn again(
+    g: &Tensor,
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    mask: Option<&Tensor>,
+    causal: bool,
+    scale: f64,
+) -> Result<Grads> {
+    let times = q.shape()[1] / k.shape()[1].max(1);
+    let (wide_k, wide_v) = (spread(k, times)?, spread(v, times)?);
+    let turned = |t: &Tensor| c::transpose(t, -2, -1);
+    let p = weights(q, &wide_k, mask, causal, scale)?;
+    let gp = c::matmul(g, &turned(&wide_v)?)?;
+    let gs = c::mul(&p, &c::sub(&gp, &c::sum_dims(&c::mul(&gp, &p)?, &[-1], true)?)?)?;
+    let gathered = |t: Tensor, like: &Tensor| -> Result<Tensor> {
+        let s = like.shape();
+        if times == 1 { Ok(t) } else { c::sum_dims(&c::reshape(&t, &[s[0], s[1], times, s[2], s[3]])?, &[2], false) }
+    };
+    let mut out = Grads::new();
+    out.push(Some(c::mul_s(&c::matmul(&gs, &wide_k)?, scale)?));
+    out.push(Some(gathered(c::mul_s(&c::matmul(&turned(&gs)?, q)?, scale)?, k)?));
+    out.push(Some(gathered(c::matmul(&turned(&p)?, g)?, v)?));
+    Ok(out)
+}
+
+/// By plain products: the weights exist as a tensor, for dropout and for gradients of the mask.
+fn plain(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>, o: Options, scale: f64) -> Result<Tensor> {
+    let times = if o.gqa && q.ndim() > 2 { q.shape()[q.ndim() - 3] / k.shape()[q.ndim() - 3].max(1) } else { 1 };
+    let (k, v) = (spread(k, times)?, spread(v, times)?);
+    let mut p = weights(q, &k, mask, o.causal, scale)?;
     if o.dropout > 0.0 {
         p = c::dropout(&p, o.dropout)?;
     }

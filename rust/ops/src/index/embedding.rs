@@ -134,9 +134,10 @@ fn embedding_bag(
     mode: u8,
     padding: Option<i64>,
     weights: Option<&Tensor>,
+    by_freq: bool,
 ) -> Result<Tensor> {
     let inner = weight.shape()[1];
-    let rows_all = embedding(weight, index, padding, false)?;
+    let rows_all = embedding(weight, index, padding, by_freq)?;
     let flat = index.slice::<i64>()?;
     let bags = starts.len();
     let bounds = |b: usize| (starts[b], starts.get(b + 1).copied().unwrap_or(flat.len()));
@@ -197,7 +198,7 @@ fn bag_call(a: &crate::Args) -> Result<Ret> {
     //  include_last_offset, padding_idx)
     let (input, weight) = (a.tensor(0)?, a.tensor(1)?);
     if weight.ndim() != 2 {
-        return Err(runtime_error!("'weight' must be 2-D"));
+        return Err(value_error!("weight has to be a 2D Tensor, but got Tensor of dimension {}", weight.ndim()));
     }
     let index = check_indices(input, "embedding_bag")?;
     let n = index.numel();
@@ -212,9 +213,9 @@ fn bag_call(a: &crate::Args) -> Result<Ret> {
             let o = super::long(o)?;
             let mut s = room::copied(o.slice::<i64>()?)?;
             if s.first() != Some(&0) {
-                return Err(value_error!(
-                    "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got {:?}",
-                    s.first()
+                return Err(runtime_error!(
+                    "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got {}",
+                    s.first().copied().unwrap_or_default()
                 ));
             }
             if s.windows(2).any(|w| w[1] < w[0]) || s.iter().any(|&v| v > n as i64) {
@@ -236,8 +237,8 @@ fn bag_call(a: &crate::Args) -> Result<Ret> {
     };
     let weights = a.opt_tensor(8);
     if weights.is_some() && mode != 0 {
-        return Err(runtime_error!(
-            "embedding_bag: per_sample_weights only supported for mode='sum' (got mode='{}').",
+        return Err(rustnn_core::base::not_implemented!(
+            "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got mode='{}').",
             a.str(6)?
         ));
     }
@@ -246,7 +247,7 @@ fn bag_call(a: &crate::Args) -> Result<Ret> {
         renorm_rows(weight, &index, max, a.float(4)?)?;
     }
     let padding = padding_of(a.opt_int(10), weight.shape()[0])?;
-    embedding_bag(weight, &index, &starts, mode, padding, weights).ret()
+    embedding_bag(weight, &index, &starts, mode, padding, weights, a.bool(5)?).ret()
 }
 
 pub(crate) fn ops() -> Vec<OpDef> {

@@ -138,6 +138,10 @@ pub(crate) fn parse(shape: &[usize], items: &[IndexItem]) -> Result<Parsed> {
                 dim += 1;
                 only_mask = false;
             }
+            IndexItem::Tensor(t) if matches!(t.dtype(), DType::I16 | DType::I8) => {
+                return Err(index_error!("tensors used as indices must be long, int, byte or bool tensors")
+                    .hint(format!("the index is {}; .long() makes it int64", t.dtype())));
+            }
             IndexItem::Tensor(t) if t.ndim() == 0 && !t.dtype().is_float() => {
                 let Scalar::Int(i) = t.item()? else {
                     return Err(index_error!("tensors used as indices must be long, int, byte or bool tensors"));

@@ -16,14 +16,14 @@ pub(super) struct Batch {
 }
 
 pub(super) fn batch(name: &str, x: &Tensor) -> Result<Batch> {
+    if x.ndim() < 2 {
+        return Err(runtime_error!("{name}: The input tensor A must have at least 2 dimensions."));
+    }
     if !x.dtype().is_float() {
         return Err(not_implemented!(
             "{name}: Expected a floating point or complex tensor as input. Got {}",
             x.dtype().torch_name()
         ));
-    }
-    if x.ndim() < 2 {
-        return Err(runtime_error!("{name}: The input tensor A must have at least 2 dimensions."));
     }
     let s = x.shape();
     let lead: Dims = s[..s.len() - 2].into();

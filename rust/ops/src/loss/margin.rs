@@ -51,6 +51,14 @@ fn triplet(a: &Tensor, pos: &Tensor, neg: &Tensor, margin: f64, p: f64, eps: f64
     if margin <= 0.0 {
         return Err(value_error!("margin must be greater than 0, got {margin}"));
     }
+    if a.ndim() != pos.ndim() || a.ndim() != neg.ndim() {
+        return Err(runtime_error!(
+            "The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: anchor {}D, positive {}D, and negative {}D inputs",
+            a.ndim(),
+            pos.ndim(),
+            neg.ndim()
+        ));
+    }
     let dp = pairwise_distance(a, pos, p, eps, false)?;
     let mut dn = pairwise_distance(a, neg, p, eps, false)?;
     if swap {
@@ -125,7 +133,8 @@ fn multilabel_margin(x: &Tensor, target: &Tensor) -> Result<Tensor> {
         let row: Vec<i64> = room::collected(row.iter().copied().take_while(|&v| v >= 0))?;
         for (j, &v) in row.iter().enumerate() {
             if v as usize >= classes {
-                return Err(runtime_error!("multilabel_margin_loss: label {v} is not one of {classes} classes"));
+                return Err(runtime_error!("argument #2 'target' is out of range")
+                    .hint(format!("multilabel_margin_loss: label {v} is not one of {classes} classes")));
             }
             index[i * classes + j] = v;
             for k in 0..classes {
@@ -145,7 +154,14 @@ fn multilabel_margin(x: &Tensor, target: &Tensor) -> Result<Tensor> {
 pub(super) fn ops() -> Vec<OpDef> {
     vec![
         op("margin_ranking_loss(Tensor input1, Tensor input2, Tensor target, float margin=0, bool? size_average=None, bool? reduce=None, str reduction='mean')", NN, |a| {
-            let d = c::mul(&c::neg(a.tensor(2)?)?, &c::sub(a.tensor(0)?, a.tensor(1)?)?)?;
+            let (x1, x2, y) = (a.tensor(0)?, a.tensor(1)?, a.tensor(2)?);
+            if x1.ndim() != x2.ndim() || x1.ndim() != y.ndim() {
+                return Err(runtime_error!(
+                    "margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: {:?}, input2: {:?}, target: {:?}",
+                    x1.shape(), x2.shape(), y.shape()
+                ));
+            }
+            let d = c::mul(&c::neg(y)?, &c::sub(x1, x2)?)?;
             Reduction::of(a, 4, 5, 6)?.apply(&relu(&c::add_s(&d, a.float(3)?)?)?).ret()
         })
         .doc("max(0, -target * (input1 - input2) + margin).")

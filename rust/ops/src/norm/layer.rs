@@ -47,13 +47,11 @@ pub fn layer_norm(x: &Tensor, shape: &[i64], w: Option<&Tensor>, b: Option<&Tens
     rows(x, n, w, b, eps, false)
 }
 
-/// RMS norm: as layer norm without the mean and the bias. Without `eps` the dtype's own epsilon.
+/// RMS norm: as layer norm without the mean and the bias. Without `eps` that of the dtype it is computed in.
 pub fn rms_norm(x: &Tensor, shape: &[i64], w: Option<&Tensor>, eps: Option<f64>) -> Result<Tensor> {
     let n = row_length(x, shape, [(w, "weight"), (None, "bias")])?;
     let eps = eps.unwrap_or(match x.dtype() {
         rustnn_core::DType::F64 => f64::EPSILON,
-        rustnn_core::DType::F16 => 9.765_625e-4,
-        rustnn_core::DType::BF16 => 7.812_5e-3,
         _ => f64::from(f32::EPSILON),
     });
     rows(x, n, w, None, eps, true)

@@ -201,7 +201,8 @@ pub(crate) fn ops() -> Vec<OpDef> {
             .oracle("np.logical_not(input)")
             .nondiff(),
         op("isreal(Tensor input)", METHOD | TORCH, |a| {
-            Tensor::full(a.tensor(0)?.shape(), true.into(), DType::Bool).ret()
+            let x = a.tensor(0)?;
+            crate::basic::in_layout_of(x, Tensor::full(x.shape(), true.into(), DType::Bool)?)?.ret()
         })
         .doc("True everywhere: there are no complex dtypes.")
         .samples(ONE)

@@ -45,6 +45,7 @@ fn frexp(x: &Tensor) -> Result<Vec<Tensor>> {
             *e = b;
         }
     }, else ());
+    let (m, e) = (crate::basic::in_layout_of(x, m)?, crate::basic::in_layout_of(x, e)?);
     let s = save(&e);
     attach_many("FrexpBackward0", vec![m, e], &[x], move |c, gs| match &gs[0] {
         Some(g) => {

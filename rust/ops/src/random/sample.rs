@@ -44,8 +44,10 @@ pub fn multinomial(x: &Tensor, samples: i64, replacement: bool, g: &Generator) -
         return Ok(out);
     }
     // Exponential races: the smallest waiting times at the weights' rates win.
-    let q = w.empty_like()?;
+    // They are drawn in the order of the weights' memory.
+    let q = x.empty_like()?;
     fill_memory(&q, |t| exponential(t, g, 1.0))?;
+    let q = q.to_contiguous()?;
     with_float!(w.dtype(), T => {
         let (race, rates) = (q.slice_mut::<T>()?, w.slice::<T>()?);
         for (r, &rate) in race.iter_mut().zip(rates) {
@@ -69,6 +71,9 @@ fn bad(b: BadWeights) -> rustnn_core::Error {
 }
 
 fn check_weights(w: &Tensor, classes: usize) -> Result<()> {
+    if classes == 0 {
+        return Err(bad(BadWeights::AllZero));
+    }
     with_float!(w.dtype(), T => {
         for row in w.slice::<T>()?.chunks(classes.max(1)) {
             if row.iter().any(|v| !(v.to_f64() >= 0.0 && v.to_f64().is_finite())) {

@@ -84,6 +84,12 @@ fn by_index(x: &Tensor, pad: &[i64], mode: &str) -> Result<Tensor> {
             continue;
         }
         let n = x.shape()[d] as i64;
+        // Circular padding first cuts off what is negative; the copies come from what is left.
+        let (cut, n) = match mode {
+            "circular" => ((-l).max(0), n.saturating_sub((-l).max(0)).saturating_sub((-r).max(0)).max(0)),
+            _ => (0, n),
+        };
+        let (l, r) = if mode == "circular" { (l.max(0), r.max(0)) } else { (l, r) };
         let size = n.checked_add(l).and_then(|s| s.checked_add(r)).filter(|_| l.min(r) >= -n).unwrap_or(0);
         match mode {
             "reflect" if l >= n || r >= n => {
@@ -106,7 +112,7 @@ fn by_index(x: &Tensor, pad: &[i64], mode: &str) -> Result<Tensor> {
             let k = i - l;
             match mode {
                 "replicate" => k.clamp(0, n - 1),
-                "circular" => k.rem_euclid(n),
+                "circular" => cut + k.rem_euclid(n),
                 _ if k < 0 => -k,
                 _ if k >= n => 2 * (n - 1) - k,
                 _ => k,

@@ -157,6 +157,7 @@ pub fn flip(x: &Tensor, dims: &[i64]) -> Result<Tensor> {
     let d = wrap_dims(dims, x.ndim())?;
     let out = Tensor::empty(x.shape(), x.dtype())?;
     kernel::flip(out.raw(), x.raw(), if x.ndim() == 0 { &[] } else { &d })?;
+    let out = crate::basic::in_layout_of(x, out)?;
     if !needs_grad(&[x]) {
         return Ok(out);
     }

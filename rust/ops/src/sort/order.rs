@@ -32,7 +32,8 @@ pub fn sort(x: &Tensor, dim: i64, descending: bool) -> Result<(Tensor, Tensor)> 
     let (values, indices) = (Tensor::empty(src.shape(), x.dtype())?, Tensor::empty(src.shape(), DType::I64)?);
     let n = src.shape().last().copied().unwrap_or(1);
     with_dtype!(x.dtype(), T => kernel::sort_rows(src.slice::<T>()?, n, descending, values.slice_mut::<T>()?, indices.slice_mut::<i64>()?)?);
-    let (values, indices) = (unrows(&values, d)?, unrows(&indices, d)?);
+    let (values, indices) =
+        (crate::basic::in_layout_of(x, unrows(&values, d)?)?, crate::basic::in_layout_of(x, unrows(&indices, d)?)?);
     Ok((with_gradient("SortBackward0", x, d, values, &indices)?, indices))
 }
 

@@ -6,12 +6,14 @@ damaged file, or of a hostile one, takes gigabytes and half a minute.
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import pickletools
 import re
 import struct
+from collections.abc import Iterator
 
-__all__ = ["check_memo"]
+__all__ = ["check_memo", "named_damage"]
 
 _PUT, _LONG_PUT = ord("p"), ord("r")
 # Instructions by how their argument is read: a number of bytes, some lines, or a size that stands first.
@@ -78,3 +80,14 @@ def check_memo(data: bytes, name: str) -> None:
             at += 4
         else:  # the last one, one that is cut short, or none
             return
+
+
+@contextlib.contextmanager
+def named_damage(name: str, trusted: bool) -> Iterator[None]:
+    """Says of a damaged pickle that it is one; what trusted code raises passes."""
+    try:
+        yield
+    except (EOFError, IndexError, KeyError, TypeError, ValueError, AttributeError, struct.error) as error:
+        if trusted:
+            raise
+        raise pickle.UnpicklingError(f"{name}: its pickle is damaged or no saved state: {error}") from error

@@ -25,7 +25,7 @@ from rustnn._C import Tensor
 
 from . import _stream_files
 from ._files import atomic_write
-from ._pickles import check_memo
+from ._pickles import check_memo, named_damage
 
 __all__ = [
     "add_safe_globals",
@@ -563,7 +563,7 @@ def _load(
                 "mmap can only be used with files saved with `torch.save(_use_new_zipfile_serialization=True)`, "
                 f"{name} has the format of PyTorch before 1.6"
             )
-        with _no_saved_state(name, weights_only):
+        with named_damage(name, weights_only is False):
             return _stream_files.load_stream(file, name, reader, placed, options, weights_only is False)
     archive = _Archive(file, name, path, mapped)
     storages: dict[str, _Storage] = {}
@@ -589,16 +589,5 @@ def _load(
     if weights_only is not False:
         check_memo(data, name)
     stream = io.BytesIO(data)
-    with _no_saved_state(name, weights_only):
+    with named_damage(name, weights_only is False):
         return reader(stream, read, **options).load()
-
-
-@contextlib.contextmanager
-def _no_saved_state(name: str, weights_only: bool | None) -> Iterator[None]:
-    """Says of a damaged pickle that it is one; what trusted code raises passes."""
-    try:
-        yield
-    except (EOFError, IndexError, KeyError, TypeError, ValueError, AttributeError, struct.error) as error:
-        if weights_only is False:
-            raise
-        raise pickle.UnpicklingError(f"{name}: its pickle is damaged or no saved state: {error}") from error

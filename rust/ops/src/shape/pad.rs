@@ -86,7 +86,10 @@ fn by_index(x: &Tensor, pad: &[i64], mode: &str) -> Result<Tensor> {
         let n = x.shape()[d] as i64;
         // Circular padding first cuts off what is negative; the copies come from what is left.
         let (cut, n) = match mode {
-            "circular" => ((-l).max(0), n.saturating_sub((-l).max(0)).saturating_sub((-r).max(0)).max(0)),
+            "circular" => (
+                l.saturating_neg().max(0),
+                n.saturating_sub(l.saturating_neg().max(0)).saturating_sub(r.saturating_neg().max(0)).max(0),
+            ),
             _ => (0, n),
         };
         let (l, r) = if mode == "circular" { (l.max(0), r.max(0)) } else { (l, r) };

@@ -15,7 +15,7 @@ import pytest
 SEEDS = int(os.environ.get("RUSTNN_FUZZ_SEEDS", "2"))
 TIMES = int(os.environ.get("RUSTNN_FUZZ_TIMES", "1"))
 # As many calls as take a few seconds.
-CALLS = {"calls": 3000, "empties": 3000, "arrays": 3000, "graphs": 1000, "modules": 1500, "files": 1500, "threads": 100}
+CALLS = {"calls": 2000, "empties": 1500, "arrays": 2000, "graphs": 600, "modules": 800, "files": 1000, "threads": 50}
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

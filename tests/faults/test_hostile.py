@@ -105,12 +105,13 @@ def test_a_file_that_does_not_fit_leaves_the_old_one(form: str, tmp_path) -> Non
         "torch.mv(E.expand(3, -1), E)",
         "torch.einsum('i,i->', E, E)",
         "torch.nn.functional.fractional_max_pool2d(torch.zeros(1, 1, 4, 4), 2, output_size=2**62)",
+        "torch.nn.functional.max_unpool2d(torch.zeros(1, 1, 2, 2), I, 2, output_size=range(10**12))",
     ],
 )
 def test_what_no_one_waits_for_is_refused(call: str) -> None:
     start = time.monotonic()
-    with pytest.raises((RuntimeError, MemoryError)):
-        eval(call, {"torch": torch, "E": torch.zeros(1).expand(2**62)})
+    with pytest.raises((RuntimeError, MemoryError, ValueError)):
+        eval(call, {"torch": torch, "E": torch.zeros(1).expand(2**62), "I": torch.zeros(1, 1, 2, 2, dtype=torch.long)})
     assert time.monotonic() - start < 5
 
 
@@ -169,6 +170,16 @@ def test_a_basis_is_completed_in_no_time() -> None:
             np.testing.assert_allclose(basis.T @ basis, np.eye(len(basis)), atol=1e-12)
         np.testing.assert_allclose((u.numpy()[:, :k] * s.numpy()) @ vh.numpy()[:k], a, atol=1e-12)
         np.testing.assert_allclose(s.numpy(), np.linalg.svd(a, compute_uv=False), atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
+@pytest.mark.parametrize("pool", ["adaptive_avg_pool2d", "adaptive_max_pool2d"])
+def test_pools_without_windows(pool: str, dtype) -> None:
+    x = torch.rand(1, 7, 3).to(dtype).requires_grad_()
+    y = getattr(torch.nn.functional, pool)(x, 0)
+    assert y.shape == (1, 0, 0)
+    y.sum().backward()
+    assert x.grad is not None and x.grad.abs().sum().item() == 0
 
 
 def test_memos_of_a_pickle() -> None:

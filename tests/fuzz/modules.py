@@ -13,7 +13,8 @@ from rustnn import nn
 from rustnn.optim import lr_scheduler
 from rustnn.utils import data
 
-# What waits for other processes, or exits.
+# How often something is made or done: so often it is, each time taking its time. Beside it what waits for others.
+COUNTS = ("layers", "max_iter", "max_eval", "power_iterations")
 LEAVE_OUT = {"DataParallel", "DistributedDataParallel", "handle_torch_function", "has_torch_function"}
 
 
@@ -54,7 +55,7 @@ class Kind:
     def argument(self, rng: random.Random, p: inspect.Parameter) -> Any:
         """A value for a parameter: mostly of the kind that its name and default ask for."""
         name, default = p.name, p.default
-        if rng.random() < 0.1 and "layers" not in name:
+        if rng.random() < 0.1 and not any(word in name for word in COUNTS):
             return self.values.value()
         if name in ("input", "target", "x", "query", "key", "value", "src", "tgt", "weight", "other", "running_mean"):
             return self.values.tensor()
@@ -62,8 +63,8 @@ class Kind:
             return rng.choice((nn.Linear(3, 3), nn.TransformerEncoderLayer(4, 2, 8), nn.ReLU(), None))
         if isinstance(default, bool):
             return rng.random() < 0.5
-        if "layers" in name:
-            return rng.choice((0, 1, 2, -1))  # more are made one by one, and each takes its time
+        if any(word in name for word in COUNTS):
+            return rng.choice((0, 1, 2, -1))
         if isinstance(default, float):
             return rng.choice((default, 0.0, 0.5, 1.0, -1.0, 1e-8, 1e30, float("nan")))
         if isinstance(default, int) or "size" in name or "features" in name or "channels" in name or "dim" in name:

@@ -71,8 +71,9 @@ impl Windows {
             input[lead + i] = size;
             axes[lead + i] = spans;
         }
-        let even =
-            |spans: &[Span]| spans.iter().enumerate().all(|(i, s)| s.start == 2 * i && s.count == 2 && s.step == 1);
+        let even = |s: &[Span]| {
+            !s.is_empty() && s.iter().enumerate().all(|(i, s)| (s.start, s.count, s.step) == (2 * i, 2, 1))
+        };
         let pairs = lead == 1 && even(&axes[1]) && even(&axes[2]);
         Windows { axes, input, pairs }
     }

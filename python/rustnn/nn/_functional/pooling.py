@@ -108,6 +108,11 @@ def _unpool(
     default = [(n - 1) * s - 2 * p + k for n, s, p, k in zip(spatial, step, pad, kernel, strict=True)]
     wanted = default
     if output_size is not None:
+        if len(output_size) not in (dims, dims + 2):
+            raise ValueError(
+                f"output_size should be a sequence containing {dims} or {dims + 2} elements, but it has a length of "
+                f"'{len(output_size)}'"
+            )
         wanted = [int(n) for n in output_size][-dims:]
         for d, (n, base, s) in enumerate(zip(wanted, default, step, strict=True)):
             if not base - s < n < base + s:

@@ -5,6 +5,7 @@
 #   make test    build and run every test                                      make dev     quick build into .venv
 #   make bench   compare with PyTorch, write a table                           make lint    formats, lints, types
 #   make peers   the tests that compare with PyTorch                           make clean   remove what was made
+#   make instructions   count the instructions of everyday calls into benches/instructions.json
 #
 # PYTHON=/path/to/python chooses the interpreter, RUSTNN_DATA=folder the data (see README), ARGS=... goes to the script.
 
@@ -34,7 +35,7 @@ SOURCES := $(RUST_SOURCES) $(shell find python -name '*.py' -o -name '*.pyi' -o 
 # The extension crate is tested from Python; the benches crate has no tests.
 CRATES := --workspace --exclude rustnn-py --exclude rustnn-benches
 
-.PHONY: help train test test-rust test-python bench wheel dev lint peers clean tools
+.PHONY: help train test test-rust test-python bench instructions wheel dev lint peers clean tools
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -130,6 +131,10 @@ peers: $(PEERS_VENV)/.installed
 
 bench: $(PEERS_VENV)/.installed
 	@$(PEERS_VENV)/bin/python benches/run.py $(ARGS)
+
+# On the release wheel, under valgrind; ARGS=--check compares with the record instead of writing it.
+instructions: $(VENV)/.installed-test
+	@$(VENV)/bin/python benches/instructions.py $(ARGS)
 
 # Optimised kernels, quick compile; Python files are used from the source tree.
 dev: $(VENV)/.made

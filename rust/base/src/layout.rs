@@ -189,6 +189,22 @@ impl Layout {
         true
     }
 
+    /// [`Layout::is_contiguous`] and [`Layout::numel`] in one walk, for the many views that need both.
+    #[inline]
+    #[must_use]
+    pub fn facts(&self) -> (bool, usize) {
+        let (mut want, mut count, mut row_major, mut ended) = (1isize, 1usize, true, false);
+        for (&d, &s) in self.shape.iter().zip(&self.strides).rev() {
+            count = count.saturating_mul(d);
+            ended |= d == 0;
+            if d != 1 && !ended {
+                row_major &= s == want;
+                want = want.saturating_mul(d as isize);
+            }
+        }
+        (row_major, count)
+    }
+
     /// Whether the elements fill a gap-free block in some order of dimensions, none shown twice.
     #[must_use]
     pub fn is_dense(&self) -> bool {
@@ -419,6 +435,17 @@ pub fn infer_shape(shape: &[i64], count: usize) -> Result<Dims> {
 mod tests {
     use super::*;
     use smallvec::smallvec;
+
+    #[test]
+    fn facts_are_what_the_single_questions_answer() {
+        let sizes = [0, 1, 2, 3];
+        for (a, b, c) in (0..64).map(|i| (sizes[i / 16], sizes[i / 4 % 4], sizes[i % 4])) {
+            for strides in [smallvec![b as isize * c as isize, c as isize, 1], smallvec![1, 5, 2], smallvec![0, 0, 0]] {
+                let l = Layout { shape: smallvec![a, b, c], strides, offset: 0 };
+                assert_eq!(l.facts(), (l.is_contiguous(), l.numel()), "{l:?}");
+            }
+        }
+    }
 
     #[test]
     fn views_of_transposes_need_a_copy() {

@@ -47,7 +47,7 @@ impl std::fmt::Debug for Tensor {
 
 impl Tensor {
     fn build(storage: Storage, layout: Layout, dtype: DType) -> Tensor {
-        let (contiguous, numel) = (layout.is_contiguous(), layout.numel());
+        let (contiguous, numel) = layout.facts();
         Self::assemble(storage, layout, dtype, contiguous, numel, false)
     }
 
@@ -260,7 +260,7 @@ impl Tensor {
     }
 
     fn alias(&self, layout: Layout, untracked: bool) -> Tensor {
-        let (contiguous, numel) = (layout.is_contiguous(), layout.numel());
+        let (contiguous, numel) = layout.facts();
         Self::assemble(self.0.storage.clone(), layout, self.0.dtype, contiguous, numel, untracked)
     }
 

@@ -94,6 +94,9 @@ pub(crate) fn need_elements(name: &str, x: &Tensor, dims: Option<&[i64]>, mask: 
     let d = mask.iter().zip(x.shape()).position(|(&m, &s)| m && s == 0).unwrap_or(0);
     match dims {
         Some(v) if !v.is_empty() => Err(index_error!("{name}(): Expected reduction dim {d} to have non-zero size.")),
+        _ if name.starts_with("arg") => {
+            Err(index_error!("{name}(): Expected reduction dim to be specified for input.numel() == 0."))
+        }
         _ => Err(runtime_error!(
             "{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
         )),

@@ -13,6 +13,7 @@ import importlib
 import os
 import random
 import resource
+import signal
 import sys
 import time
 import warnings
@@ -21,6 +22,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 KINDS = ("calls", "empties", "arrays", "graphs", "modules", "files", "threads")
+
+
+# Seconds after which a call is taken to hang.
+HANGS = 60
 
 
 class Wrong(Exception):
@@ -38,8 +43,9 @@ def main(kind: str, seed: int, calls: int, slow: float) -> None:
     import rustnn
 
     warnings.simplefilter("ignore")
-    # Native code can't be interrupted, so a call that hangs ends the process and stands in the log. What would take
-    # gigabytes is a MemoryError.
+    # Native code can't be interrupted, so a call that hangs ends the process and stands in the log: the signal shows
+    # where it is, then does what it does when nobody handles it. What would take gigabytes is a MemoryError.
+    faulthandler.register(signal.SIGALRM, chain=True)
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
     maker = importlib.import_module(f"fuzz.{kind}").Kind()
     log_path = os.environ.get("RUSTNN_FUZZ_LOG")
@@ -48,7 +54,7 @@ def main(kind: str, seed: int, calls: int, slow: float) -> None:
     for n in range(calls):
         rng = random.Random(f"{kind} {seed} {n}")
         rustnn.manual_seed(n)
-        faulthandler.dump_traceback_later(60, exit=True)
+        signal.alarm(HANGS)
         shown, start = f"call {n}: its arguments", time.monotonic()
         try:
             shown, call = maker.prepare(rng)
@@ -71,7 +77,7 @@ def main(kind: str, seed: int, calls: int, slow: float) -> None:
         if taken > slow:
             print(f"SLOW: {taken:.1f} s in call {n}: {shown}")
         rustnn.set_grad_enabled(True)
-    faulthandler.cancel_dump_traceback_later()
+    signal.alarm(0)
     print(f"{calls} calls, {raised} raised")
 
 

@@ -66,10 +66,15 @@ memoryview(torch.zeros(1).expand(2**62))
 torch.cat([torch.zeros(2**63 - 1, 0), torch.zeros(2**63 - 1, 0)])
 torch.zeros(0, 2**62, 2**62).view(torch.uint8)
 torch.linalg.svd(torch.zeros(2**62, 0))
+torch.zeros(1).expand(2**31, 2**31, 2**31, 1)[..., :0].max(-1)
 torch.linalg.multi_dot([torch.zeros(1, 1)] * 100_000)
 torch.zeros(range(10**12))
 torch.tensor(range(10**12))
 """
+
+
+def test_bytes_of_more_elements_than_there_are_addresses() -> None:
+    assert torch.zeros(1).expand(2**62).nbytes == 2**64
 
 
 def test_what_cannot_be_had_raises() -> None:

@@ -1,5 +1,7 @@
 """Layouts, index expressions, draws and error types beside PyTorch, on inputs drawn at random from a fixed seed."""
 
+# ruff: noqa: E501  (programs of one line each)
+
 from __future__ import annotations
 
 import random
@@ -41,7 +43,7 @@ def test_layouts(call: str, layout: str) -> None:
 
 ERRORS = """
 torch.ones(2,dtype=torch.int64).det()|torch.ones(3).inverse()|torch.linalg.eigh(torch.tensor(1))
-torch.ones(0).amax()|torch.ones(0,3).amin()|torch.ones(0,3).amax(0)|torch.ones(3)[torch.tensor([0],dtype=torch.int16)]
+torch.ones(0).amax()|torch.ones(0).argmax()|torch.ones(0).aminmax()|torch.ones(0,3).amin()|torch.ones(0,3).amax(0)|torch.ones(3)[torch.tensor([0],dtype=torch.int16)]
 torch.ones(3)[torch.tensor(0,dtype=torch.int8)]|torch.ones(3)[torch.tensor([0],dtype=torch.int32)]
 torch.multinomial(torch.ones(0),3,True)|torch.multinomial(torch.zeros(3),2)|torch.nn.functional.adaptive_avg_pool2d(torch.ones(1,1,4,4),0)
 torch.nn.functional.embedding_bag(torch.tensor([0]),torch.ones(3),torch.tensor([0]))

@@ -172,6 +172,22 @@ def test_a_basis_is_completed_in_no_time() -> None:
         np.testing.assert_allclose(s.numpy(), np.linalg.svd(a, compute_uv=False), atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "torch.gradient(Z, dim=0)",
+        "torch.gradient(Z, dim=[-1])",
+        "torch.gradient(Z, spacing=[torch.ones(1)], dim=0)",
+        "torch.take_along_dim(Z, torch.tensor(0), 0)",
+        "torch.tensordot(Z, torch.ones(3, 2), ([0], [0]))",
+        "torch.tensordot(torch.ones(2, 3), Z, ([1], [0]))",
+    ],
+)
+def test_a_number_has_no_dimension_to_name(call: str) -> None:
+    with pytest.raises(IndexError, match="but tensor has no dimensions"):
+        eval(call, {"torch": torch, "Z": torch.tensor(1.0)})
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
 @pytest.mark.parametrize("pool", ["adaptive_avg_pool2d", "adaptive_max_pool2d"])
 def test_pools_without_windows(pool: str, dtype) -> None:

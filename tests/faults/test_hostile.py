@@ -105,13 +105,17 @@ def test_a_file_that_does_not_fit_leaves_the_old_one(form: str, tmp_path) -> Non
         "torch.mv(E.expand(3, -1), E)",
         "torch.einsum('i,i->', E, E)",
         "torch.nn.functional.fractional_max_pool2d(torch.zeros(1, 1, 4, 4), 2, output_size=2**62)",
+        "torch.tensor(A)",
+        "torch.zeros(3) + A",
         "torch.nn.functional.max_unpool2d(torch.zeros(1, 1, 2, 2), I, 2, output_size=range(10**12))",
     ],
 )
 def test_what_no_one_waits_for_is_refused(call: str) -> None:
     start = time.monotonic()
     with pytest.raises((RuntimeError, MemoryError, ValueError)):
-        eval(call, {"torch": torch, "E": torch.zeros(1).expand(2**62), "I": torch.zeros(1, 1, 2, 2, dtype=torch.long)})
+        names = {"E": torch.zeros(1).expand(2**62), "I": torch.zeros(1, 1, 2, 2, dtype=torch.long)}
+        names["A"] = np.broadcast_to(np.float32(1), (10**12,))
+        eval(call, {"torch": torch, **names})
     assert time.monotonic() - start < 5
 
 
@@ -170,6 +174,29 @@ def test_a_basis_is_completed_in_no_time() -> None:
             np.testing.assert_allclose(basis.T @ basis, np.eye(len(basis)), atol=1e-12)
         np.testing.assert_allclose((u.numpy()[:, :k] * s.numpy()) @ vh.numpy()[:k], a, atol=1e-12)
         np.testing.assert_allclose(s.numpy(), np.linalg.svd(a, compute_uv=False), atol=1e-12)
+
+
+def test_a_diagonal_far_away_of_nothing() -> None:
+    assert torch.zeros(0, 1).diag_embed(2**62, 2, -2).shape == (0, 2**62 + 1, 2**62 + 1)
+    x = np.arange(20.0).reshape(4, 5)
+    for offset in range(-6, 7):
+        np.testing.assert_array_equal(torch.from_numpy(x).diagonal(offset).numpy(), x.diagonal(offset))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "torch.gradient(Z, dim=0)",
+        "torch.gradient(Z, dim=[-1])",
+        "torch.gradient(Z, spacing=[torch.ones(1)], dim=0)",
+        "torch.take_along_dim(Z, torch.tensor(0), 0)",
+        "torch.tensordot(Z, torch.ones(3, 2), ([0], [0]))",
+        "torch.tensordot(torch.ones(2, 3), Z, ([1], [0]))",
+    ],
+)
+def test_a_number_has_no_dimension_to_name(call: str) -> None:
+    with pytest.raises(IndexError, match="but tensor has no dimensions"):
+        eval(call, {"torch": torch, "Z": torch.tensor(1.0)})
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])

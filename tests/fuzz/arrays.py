@@ -127,7 +127,16 @@ def in_two_steps(a: np.ndarray, parts: tuple[Any, ...]) -> tuple[np.ndarray, tup
         else:
             first.append(slice(None))
             rest.append(p)
-    return a[tuple(first)], tuple(rest)
+    seen, d = a[tuple(first)], 0
+    for p in rest:
+        if isinstance(p, np.ndarray) and p.dtype == bool:
+            # NumPy does not look where there are no elements.
+            if seen.shape[d : d + p.ndim] != p.shape:
+                raise IndexError("the shape of the mask")
+            d += p.ndim
+        else:
+            d += p is not None
+    return seen, tuple(rest)
 
 
 def as_ours(rng: random.Random, parts: tuple[Any, ...]) -> Any:

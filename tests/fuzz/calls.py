@@ -27,6 +27,13 @@ LEAVE_OUT = {
 }
 
 
+def own(first: Any) -> Any:
+    """What else has such a method is not ours: Python's own 10**30 ** 2**31 takes forever."""
+    if not isinstance(first, _C.Tensor):
+        raise TypeError(type(first).__name__)
+    return first
+
+
 def targets() -> list[tuple[str, Any, list[tuple[str, str, bool]]]]:
     """(name, function, parameters) of every row on every surface, and what else is callable."""
     found: list[tuple[str, Any, list[tuple[str, str, bool]]]] = []
@@ -47,7 +54,7 @@ def targets() -> list[tuple[str, Any, list[tuple[str, str, bool]]]]:
                     method = name + suffix
 
                     def call(first: Any, *args: Any, _method: str = method, **kwargs: Any) -> Any:
-                        return getattr(first, _method)(*args, **kwargs)
+                        return getattr(own(first), _method)(*args, **kwargs)
 
                     found.append((f"Tensor.{method}", call, params))
             elif homes.get(surface) is not None and hasattr(homes[surface], name):
@@ -71,10 +78,7 @@ def targets() -> list[tuple[str, Any, list[tuple[str, str, bool]]]]:
             continue
 
         def use(first: Any, *args: Any, _name: str = name) -> Any:
-            # What else has such a method is not ours: Python's own 10**30 ** 2**31 takes forever.
-            if not isinstance(first, _C.Tensor):
-                raise TypeError(type(first).__name__)
-            value = getattr(first, _name)
+            value = getattr(own(first), _name)
             return value(*args) if callable(value) else value
 
         found.append((f"Tensor.{name}", use, [("self", "Tensor", False), ("other", "", False)]))

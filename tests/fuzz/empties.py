@@ -1,4 +1,5 @@
-"""Every op's own samples, with tensors of 2^62 rows of nothing instead: what has no elements takes no time."""
+"""Every op's own samples, with tensors of 2^62 rows of nothing instead: what has no elements takes no time. Or of no
+dimensions, or of one element, where the samples have more."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from ops import harness
 from rustnn import _C
 
 HUGE = 2**62
+SMALL = ((), (0,), (1,), (2,), (0, 0), (1, 1), (2, 0), (1, 2, 3))
 
 
 class Kind:
@@ -21,11 +23,15 @@ class Kind:
         names = harness.Maker(case).names()
         # One of the last dimensions is zero, another (or one more in front, or all others) huge.
         zero, huge = rng.choice((0, 1, 2, -1)), rng.choice((0, 1, 2, "all", "front"))
-        only_first = rng.random() < 0.4
+        small = rng.choice(SMALL) if rng.random() < 0.3 else None
+        # All tensors of the call, or the first or the second alone.
+        which = rng.choice((None, None, None, 0, 0, 1))
         kind = rng.choice(("float64", "float32", "bfloat16"))
-        made: list[list[int]] = []
+        made: list[str] = []
 
         def sized(shape: tuple[int, ...]) -> list[int]:
+            if small is not None:
+                return list(small)
             sizes = list(shape)
             if huge == "front":
                 sizes = [HUGE, *sizes]
@@ -44,13 +50,13 @@ class Kind:
             usual = names[name]
 
             def make(*shape: Any, **options: Any) -> Any:
-                if only_first and made:
+                made.append(name)
+                if which is not None and len(made) - 1 != which:
                     return usual(*shape, **options)
                 if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
                     shape = tuple(shape[0])
-                made.append(sized(shape))
                 dtype = {"i": _C.int64, "b": _C.bool}.get(name) or getattr(_C, kind)
-                tensor = _C.zeros(made[-1], dtype=dtype)
+                tensor = _C.zeros(sized(shape), dtype=dtype)
                 return tensor.requires_grad_() if dtype.is_floating_point else tensor
 
             return make
@@ -65,4 +71,4 @@ class Kind:
             if sums:
                 sum(sums[1:], sums[0]).backward()
 
-        return f"{case.id}, {kind}, {zero=}, {huge=}, {only_first=}", call
+        return f"{case.id}, {kind}, {small=}, {zero=}, {huge=}, {which=}", call

@@ -199,7 +199,8 @@ class Kind:
             )
         )()
         kwargs = {
-            key: rng.choice((*some, self.values.value() if rng.random() < 0.3 else some[0]))
+            # As many workers as are asked for are started, and never too many here.
+            key: rng.choice((*some, self.values.value() if rng.random() < 0.3 and key != "num_workers" else some[0]))
             for key, some in (
                 ("batch_size", (1, 2, 100, 0, -1, None, 2**62)),
                 ("shuffle", (False, True)),

@@ -142,7 +142,7 @@ class Values:
                 lambda: np.zeros((2, 3), dtype="c16"),
                 lambda: np.zeros(3, dtype=[("a", "f4"), ("b", "i4")]),
                 lambda: np.array([1, None], dtype=object),
-                lambda: np.broadcast_to(np.float32(1), (10**12,)),
+                lambda: np.broadcast_to(np.float32(1), (10**5,)),
                 lambda: [[1, 2], [3]],
                 lambda: slice(None, None, -1),
                 lambda: slice(Lies(), None),

@@ -73,6 +73,14 @@ pub fn count(dims: &[usize]) -> usize {
     if dims.contains(&0) { 0 } else { dims.iter().fold(1, |n: usize, &d| n.saturating_mul(d)) }
 }
 
+/// As [`wrap_dim`], where the dimension is looked at: a tensor without dimensions has none.
+pub fn wrap_own_dim(dim: i64, ndim: usize) -> Result<usize> {
+    if ndim == 0 {
+        return Err(index_error!("Dimension specified as {dim} but tensor has no dimensions"));
+    }
+    wrap_dim(dim, ndim)
+}
+
 /// Sizes before, along and after a dimension (of no dimensions one element; all around `n` zero if there are no
 /// elements, so that no loop over the dimensions of an empty tensor, which may be of any size, runs).
 #[must_use]

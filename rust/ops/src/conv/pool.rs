@@ -279,6 +279,14 @@ pub fn max_unpool(x: &Tensor, at: &Tensor, dims: usize, size: &[i64]) -> Result<
     if size.len() != dims || size.iter().any(|&s| s < 0) {
         return Err(runtime_error!("There should be exactly {dims} elements in output_size, but got {}", size.len()));
     }
+    if x.ndim() != dims + 1 && x.ndim() != dims + 2 {
+        return Err(runtime_error!(
+            "Input to max_unpooling{dims}d should be a {}d or {}d Tensor, but got a tensor with {} dims.",
+            dims + 1,
+            dims + 2,
+            x.ndim()
+        ));
+    }
     let (x, added) = batched(x, dims)?;
     let (at, _) = batched(at, dims)?;
     let mut shape: Dims = x.shape()[..x.ndim() - dims].into();

@@ -5,7 +5,7 @@ use crate::args::IntoRet;
 use crate::compose;
 use crate::registry::{INPLACE, METHOD, OUT, OpDef, TORCH, op};
 use crate::shape::{expand, part, unpart, view};
-use rustnn_core::base::layout::{broadcast_shapes, wrap_dim};
+use rustnn_core::base::layout::{broadcast_shapes, wrap_dim, wrap_own_dim};
 use rustnn_core::base::{not_implemented, runtime_error};
 use rustnn_core::{DType, Dims, Layout, Result, Scalar, Tensor, attach, grads, mode, needs_grad, save, save_output};
 use rustnn_kernels::copy;
@@ -264,7 +264,7 @@ pub fn take_along_dim(x: &Tensor, index: &Tensor, dim: Option<i64>) -> Result<Te
     let Some(dim) = dim else {
         return gather(&view::reshape_to(x, &[x.numel()])?, 0, &view::reshape_to(index, &[index.numel()])?);
     };
-    let d = wrap_dim(dim, x.ndim())?;
+    let d = wrap_own_dim(dim, x.ndim())?;
     if x.ndim() != index.ndim() {
         return Err(runtime_error!(
             "torch.take_along_dim(): input and indices should have the same number of dimensions, but got {} dimensions for input, and {} dimensions for indices",

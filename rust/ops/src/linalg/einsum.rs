@@ -7,7 +7,7 @@ use crate::basic::to_dtype;
 use crate::compose::sum_dims;
 use crate::pointwise::mul;
 use crate::registry::{OpDef, PRIVATE, TORCH, op};
-use rustnn_core::base::layout::{self, wrap_dim};
+use rustnn_core::base::layout::{self, wrap_own_dim};
 use rustnn_core::base::runtime_error;
 use rustnn_core::{Dims, Error, Result, Tensor};
 
@@ -274,7 +274,7 @@ pub fn tensordot(a: &Tensor, b: &Tensor, da: &[i64], db: &[i64]) -> Result<Tenso
     if da.len() != db.len() {
         return Err(runtime_error!("both dimension lists should have same length"));
     }
-    let wrap = |dims: &[i64], n: usize| dims.iter().map(|&d| wrap_dim(d, n)).collect::<Result<Dims>>();
+    let wrap = |dims: &[i64], n: usize| dims.iter().map(|&d| wrap_own_dim(d, n)).collect::<Result<Dims>>();
     let (wa, wb) = (wrap(da, a.ndim())?, wrap(db, b.ndim())?);
     for (i, (&p, &q)) in wa.iter().zip(&wb).enumerate() {
         let (x, y) = (a.shape()[p], b.shape()[q]);

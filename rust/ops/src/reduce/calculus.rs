@@ -6,7 +6,7 @@ use crate::pointwise::{Num, compare, div, mul, where_};
 use crate::registry::{INPLACE, METHOD, OUT, TORCH, op};
 use crate::{Arg, Args, DType, IntoRet, OpDef, Result, Ret, Scalar, Tensor};
 use rustnn_core::Dims;
-use rustnn_core::base::layout::wrap_dim;
+use rustnn_core::base::layout::{wrap_dim, wrap_own_dim};
 use rustnn_core::base::{not_implemented, runtime_error};
 
 /// Distances between neighbours: of places along `dim` (a vector, or a tensor that broadcasts), or one for all.
@@ -167,6 +167,9 @@ fn gradient(a: &Args) -> Result<Vec<Tensor>> {
             )
         }
     };
+    if let (0, Some(&d)) = (x.ndim(), dims.first()) {
+        wrap_own_dim(d as i64, 0)?; // has none
+    }
     for &d in &dims {
         if x.shape()[d] < order as usize + 1 {
             return Err(runtime_error!("torch.gradient expected each dimension size to be at least edge_order+1")

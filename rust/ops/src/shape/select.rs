@@ -54,8 +54,8 @@ pub(crate) fn diagonal_layout(l: &Layout, offset: i64, a: usize, b: usize) -> La
     let len = if offset >= 0 { rows.min(cols - offset) } else { (rows + offset).min(cols) }.max(0);
     let mut out = l.clone();
     if len > 0 {
-        let step = if offset >= 0 { offset as isize * l.strides[b] } else { -offset as isize * l.strides[a] };
-        out.offset = (out.offset as isize + step) as usize;
+        let start = offset.unsigned_abs() as usize;
+        out.offset = l.slice(if offset >= 0 { b } else { a }, start, len as usize, 1).offset;
     }
     for d in [a.max(b), a.min(b)] {
         out.shape.remove(d);

@@ -159,8 +159,11 @@ def test_times_nest() -> None:
     assert prof.key_averages().total_average().count == 2
 
 
-def test_memory() -> None:
+@pytest.mark.parametrize("before", [1 << 20, (1 << 20) + (1 << 17)])  # what the cache then answers with
+def test_memory(before: int) -> None:
     x = rustnn.ones(1 << 20)
+    rustnn.empty_cache()
+    rustnn.ones(before)
     with profile(profile_memory=True) as prof:
         y = x + x
         with record_function("dropped"):

@@ -47,7 +47,7 @@ pub unsafe fn release(ptr: NonNull<u8>, bytes: usize) {
         unsafe { small::release(ptr, bytes) }
     } else {
         // SAFETY: this function's own contract.
-        unsafe { large::release(ptr) }
+        unsafe { large::release(ptr, bytes) }
     }
 }
 

@@ -103,7 +103,7 @@ pub(super) fn allocate(bytes: usize) -> Option<(NonNull<u8>, bool)> {
     if let Some((block, length)) = c.take(length) {
         c.lives(block, length);
         drop(c);
-        stats::add(length as isize, 1, 0);
+        stats::add(length as isize, bytes as isize, 1, 0);
         return NonNull::new(block as *mut u8).map(|p| (p, false));
     }
     // Cached blocks count as used memory too: they leave before the machine is full.
@@ -123,13 +123,13 @@ pub(super) fn allocate(bytes: usize) -> Option<(NonNull<u8>, bool)> {
         map(length)
     })?;
     central().lives(block.as_ptr() as usize, length);
-    stats::add(length as isize, 1, 1);
+    stats::add(length as isize, bytes as isize, 1, 1);
     Some((block, true))
 }
 
 /// # Safety
-/// The block came from `allocate` and is not used again.
-pub(super) unsafe fn release(block: NonNull<u8>) {
+/// The block came from `allocate(bytes)` and is not used again.
+pub(super) unsafe fn release(block: NonNull<u8>, bytes: usize) {
     let address = block.as_ptr() as usize;
     let mut c = central();
     let Some(length) = c.live.remove(&address) else {
@@ -147,7 +147,7 @@ pub(super) unsafe fn release(block: NonNull<u8>) {
         c.shrink(limit);
     }
     drop(c);
-    stats::add(-(length as isize), 0, 0);
+    stats::add(-(length as isize), -(bytes as isize), 0, 0);
 }
 
 /// Unmaps every block kept for reuse.

@@ -128,7 +128,8 @@ impl Local {
     #[cold]
     #[inline(never)]
     fn hand_in(&self) {
-        stats::add(self.bytes.replace(0), self.allocations.replace(0), self.fresh.replace(0));
+        let bytes = self.bytes.replace(0);
+        stats::add(bytes, bytes, self.allocations.replace(0), self.fresh.replace(0));
     }
 
     fn empty(&self) {
@@ -168,7 +169,8 @@ pub(super) fn allocate(bytes: usize) -> Option<NonNull<u8>> {
     let class = class_of(bytes);
     // While a thread ends, after its lists are gone, blocks come straight from the system.
     LOCAL.try_with(|local| local.take(class)).unwrap_or_else(|_| {
-        stats::add(size_of_class(class) as isize, 1, 1);
+        let size = size_of_class(class) as isize;
+        stats::add(size, size, 1, 1);
         fresh(class)
     })
 }
@@ -180,7 +182,8 @@ pub(super) unsafe fn release(block: NonNull<u8>, bytes: usize) {
     let class = class_of(bytes);
     // SAFETY: this function's own contract; blocks of a class were made with its layout.
     if LOCAL.try_with(|local| unsafe { local.put(block, class) }).is_err() {
-        stats::add(-(size_of_class(class) as isize), 0, 0);
+        let size = size_of_class(class) as isize;
+        stats::add(-size, -size, 0, 0);
         // SAFETY: as above.
         unsafe { std::alloc::dealloc(block.as_ptr(), layout(class)) }
     }

@@ -33,9 +33,9 @@ thread_local! {
     static MINE: Cell<isize> = const { Cell::new(0) };
 }
 
-/// Adds a thread's sums.
-pub(super) fn add(bytes: isize, allocations: u64, fresh: u64) {
-    let _ = MINE.try_with(|m| m.set(m.get() + bytes));
+/// Adds a thread's sums; of the bytes, `asked` were asked for.
+pub(super) fn add(bytes: isize, asked: isize, allocations: u64, fresh: u64) {
+    let _ = MINE.try_with(|m| m.set(m.get() + asked));
     let now = ALLOCATED.fetch_add(bytes, Ordering::Relaxed) + bytes;
     if bytes > 0 {
         PEAK.fetch_max(now, Ordering::Relaxed);
@@ -44,7 +44,8 @@ pub(super) fn add(bytes: isize, allocations: u64, fresh: u64) {
     FRESH.fetch_add(fresh, Ordering::Relaxed);
 }
 
-/// Bytes of the blocks that the calling thread took since its start, less those of the blocks that it freed.
+/// Bytes that the calling thread took since its start, less those that it freed: for large blocks what was asked for,
+/// since the cache may answer with one that is longer, and the same call would count differently each time.
 #[must_use]
 pub fn thread_bytes() -> isize {
     small::hand_in();

@@ -1,7 +1,7 @@
 //! Packing of operands into panels that the tile kernels read straight through.
 
 use rustnn_base::dtype::Real;
-use rustnn_simd::arch::{Micro, TurnFn};
+use rustnn_simd::arch::{Micro, TurnFn, fetch};
 use rustnn_simd::dispatch;
 
 /// A matrix as it lies: element `(i, j)` at `ptr + i * rs + j * cs`.
@@ -48,6 +48,33 @@ unsafe fn columns<T: Real, const W: usize>(src: View<T>, kc: usize, width: usize
         unsafe {
             let run = src.ptr.offset(k as isize * src.cs).cast::<[T; W]>().read_unaligned();
             dst.add(k * width).cast::<[T; W]>().write_unaligned(run);
+        }
+    }
+}
+
+/// Rows that are fetched ahead while they are dealt to panels: what lies a row apart no hardware sees coming.
+const AHEAD: isize = 8;
+/// Panels that rows are dealt to at a time: longer runs than one panel's, few enough to write side by side.
+const SIDE: usize = 4;
+
+/// Deals `kc` rows of `SIDE * W` neighbouring values to as many panels of `W` columns.
+///
+/// # Safety
+/// `src` shows `kc x SIDE * W` readable values, rows contiguous; `dst` has room for them.
+#[inline(always)]
+unsafe fn deal<T: Real, const W: usize>(src: View<T>, kc: usize, dst: *mut T) {
+    for k in 0..kc {
+        let row = src.ptr.wrapping_offset(k as isize * src.rs);
+        let next = row.wrapping_offset(AHEAD * src.rs);
+        for i in (0..SIDE * W).step_by(64 / size_of::<T>()) {
+            fetch(next.wrapping_add(i));
+        }
+        for p in 0..SIDE {
+            // SAFETY: by this function's contract.
+            unsafe {
+                let run = row.add(p * W).cast::<[T; W]>().read_unaligned();
+                dst.add(p * W * kc + k * W).cast::<[T; W]>().write_unaligned(run);
+            }
         }
     }
 }
@@ -142,6 +169,18 @@ pub unsafe fn pack_b<T: Real>(micro: &Micro<T>, b: View<T>, kc: usize, n: usize,
         #[inline(always)]
         || {
             let mut j = 0;
+            while b.cs == 1 && j + SIDE * nr <= n {
+                // SAFETY: `SIDE` whole panels of columns from j on, and their places in `dst`.
+                unsafe {
+                    match nr {
+                        8 => deal::<T, 8>(b.at(0, j), kc, dst.add(j * kc)),
+                        16 => deal::<T, 16>(b.at(0, j), kc, dst.add(j * kc)),
+                        32 => deal::<T, 32>(b.at(0, j), kc, dst.add(j * kc)),
+                        _ => break,
+                    }
+                }
+                j += SIDE * nr;
+            }
             while j < n {
                 let w = nr.min(n - j);
                 // SAFETY: columns j..j+w of `b`, and their place in `dst`.

@@ -12,6 +12,19 @@ mod x86;
 
 use crate::Isa;
 
+/// Has the cache line at `p` brought near; a hint, which reads nothing.
+#[inline(always)]
+pub fn fetch<T>(p: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 CPU has the instruction, which is one of hints for any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
+
 /// What is added to a tile's products before they are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Add {

@@ -4,7 +4,7 @@
 //! once. The forward pass runs it once; the input gradient once per residue of the stride.
 
 use super::window::{AxisRun, Window};
-use crate::gemm::blocked::Gemm;
+use crate::gemm::blocked::{Gemm, PACK};
 use crate::gemm::pack::panel_start;
 use crate::parallel::{SendPtr, for_range};
 use crate::room::{self, or_stop};
@@ -12,7 +12,7 @@ use crate::scratch;
 use rustnn_base::layout::count;
 use rustnn_base::{Error, Result};
 use rustnn_simd::Isa;
-use rustnn_simd::arch::{Add, ConvArgs};
+use rustnn_simd::arch::{Add, ConvArgs, fetch};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Steps per block of the sum, in whole channels; the same for every instruction set.
@@ -21,8 +21,6 @@ const STEPS: usize = 288;
 const BLOCK: usize = 64 << 10;
 /// Multiplications worth handing to another thread.
 pub(super) const WORK: usize = 400_000;
-/// Values worth packing on another thread.
-pub(super) const PACK: usize = 16_384;
 
 /// One pass: `dst[n, g, m, q] = bias[g, m] + sum over c, taps of weight * src[n, g, c, q * step + tap]`.
 pub struct Pass<'a, T> {
@@ -70,9 +68,11 @@ impl<T: Gemm> Weights<'_, T> {
             let run = (n - t0).min(kc - k);
             for i in 0..rows {
                 let from = base.wrapping_add(i * self.out + c * self.input);
-                for t in 0..run {
+                // A later channel's: in one of the directions it is far away.
+                fetch(from.wrapping_add(4 * self.input));
+                for (t, &tap) in taps[t0..t0 + run].iter().enumerate() {
                     // SAFETY: by this function's contract.
-                    unsafe { *dst.add((k + t) * rows + i) = *from.add(taps[t0 + t]) };
+                    unsafe { *dst.add((k + t) * rows + i) = *from.add(tap) };
                 }
             }
             k += run;

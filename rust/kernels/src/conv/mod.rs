@@ -6,18 +6,22 @@
 
 mod direct;
 mod geometry;
+mod outer;
 mod pixels;
 #[cfg(test)]
 mod tests;
 mod weight;
 mod window;
 
-use crate::gemm::blocked::Gemm;
+use crate::gemm::View;
+use crate::gemm::blocked::{Gemm, Items, Problem, wide};
+use crate::parallel::{SendPtr, for_range};
 use crate::room::{self, or_stop};
 use crate::{Raw, scratch};
 use direct::{Pass, Weights};
 pub use geometry::{Axis, ConvParams, Geometry};
 use rustnn_base::{DType, Float, Result, bf16, f16, layout, not_implemented, runtime_error};
+use rustnn_simd::arch::Add;
 use rustnn_simd::{Isa, isa};
 use window::AxisRun;
 
@@ -54,6 +58,40 @@ fn flatten(mut geo: Geometry) -> Geometry {
     geo
 }
 
+/// A convolution with one tap and a stride reads every so many values: of those alone it is one without a stride.
+fn thinned(geo: &Geometry) -> Option<Geometry> {
+    let one = geo.axes.iter().all(|a| a.kernel == 1 && a.padding == 0);
+    let axes = geo.axes.map(|a| Axis { input: a.output, stride: 1, ..a });
+    (one && geo.axes.iter().any(|a| a.stride > 1)).then_some(Geometry { axes, ..*geo })
+}
+
+/// Calls `f(values of a line in the thinned planes, place of the first in the whole ones)` for every line of every plane.
+fn thin_lines(geo: &Geometry, planes: usize, f: impl Fn(std::ops::Range<usize>, usize) + Sync) {
+    let [d, h, w] = sizes(geo, |a| a.output);
+    let [sd, sh, _] = sizes(geo, |a| a.stride);
+    let [_, ih, iw] = sizes(geo, |a| a.input);
+    for_range(planes * d * h, (32_768 / w.max(1)).max(1), |r| {
+        for i in r {
+            let (plane, z, y) = (i / (d * h), i / h % d, i % h);
+            f(i * w..(i + 1) * w, plane * geo.in_plane() + (z * sd * ih + y * sh) * iw);
+        }
+    });
+}
+
+/// The values of `x` that a convolution of one tap reads.
+///
+/// # Safety
+/// `dst` has room for as many planes of the output's size as `x` has of the input's.
+unsafe fn thin<T: Gemm>(geo: &Geometry, x: &[T], dst: *mut T) {
+    let (dst, step) = (SendPtr(dst), geo.axes[2].stride);
+    thin_lines(geo, geo.batch * geo.groups * geo.cin, |line, from| {
+        for (i, to) in line.enumerate() {
+            // SAFETY: by this function's contract; lines are disjoint.
+            unsafe { *dst.get().add(to) = x[from + i * step] };
+        }
+    });
+}
+
 fn sizes(geo: &Geometry, f: impl Fn(&Axis) -> usize) -> [usize; 3] {
     std::array::from_fn(|d| f(&geo.axes[d]))
 }
@@ -64,10 +102,69 @@ fn sizes(geo: &Geometry, f: impl Fn(&Axis) -> usize) -> [usize; 3] {
 /// As [`direct::run`].
 unsafe fn run<T: Gemm>(pass: &Pass<T>, isa: Isa) -> Result<()> {
     // SAFETY: passed on.
-    unsafe { if pixels::suits(pass) { pixels::run(pass, isa) } else { direct::run(pass, isa) } }
+    unsafe {
+        if pixels::suits(pass) {
+            pixels::run(pass, isa)
+        } else if is_product(pass) {
+            product(pass, isa)
+        } else {
+            direct::run(pass, isa)
+        }
+    }
+}
+
+/// Whether a pass has one tap in place (see [`flatten`]), so that each image is a matrix product, large enough to pack.
+fn is_product<T>(p: &Pass<T>) -> bool {
+    let line = |a: &AxisRun| a.step == 1 && a.dst_step == 1 && a.taps.len() == 1 && a.taps[0].1 == 0;
+    p.axes.iter().all(line)
+        && p.axes[0].n == 1
+        && p.axes[1].n == 1
+        && p.axes[2].n == p.source[2]
+        && p.source == p.target
+        && p.cout >= 8
+        && p.cin >= 16
+        && p.axes[2].n >= 64
+}
+
+/// Runs a pass of one tap: `dst[n, g] = weight[g] * src[n, g]` for every image, the weight packed once.
+///
+/// # Safety
+/// As [`direct::run`]; [`is_product`].
+unsafe fn product<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
+    let plane = p.source[2];
+    let w = &p.weights;
+    for g in 0..p.groups {
+        let problem = Problem {
+            m: p.cout,
+            n: plane,
+            k: p.cin,
+            a: View { ptr: w.values.as_ptr().wrapping_add(g * w.group), rs: w.out as isize, cs: w.input as isize },
+            b: View { ptr: p.src.wrapping_add(g * p.cin * plane), rs: plane as isize, cs: 1 },
+            c: p.dst.wrapping_add(g * p.cout * plane),
+            ldc: plane,
+            alpha: T::ONE,
+            add: if p.bias.is_null() { Add::Nothing } else { Add::PerRow },
+            bias: if p.bias.is_null() { p.bias } else { p.bias.wrapping_add(g * p.cout) },
+        };
+        let items = Items { count: p.batch, b: p.groups * p.cin * plane, c: p.groups * p.cout * plane };
+        // SAFETY: the images and the weight are as large as the pass says; images of the result are disjoint.
+        unsafe { wide(&problem, T::micro(isa), items)? };
+    }
+    Ok(())
 }
 
 fn forward_of<T: Gemm>(geo: Geometry, x: &[T], w: &[T], bias: Option<&[T]>, out: &mut [T], isa: Isa) -> Result<()> {
+    if let Some(thinned) = thinned(&geo) {
+        let len = geo.batch * geo.groups * geo.cin * geo.out_plane();
+        return scratch::with(len, |thin_x: *mut T| {
+            // SAFETY: `len` values, all written by `thin`.
+            let thin_x = unsafe {
+                thin(&geo, x, thin_x);
+                std::slice::from_raw_parts(thin_x, len)
+            };
+            forward_of(thinned, thin_x, w, bias, out, isa)
+        })?;
+    }
     let geo = flatten(geo);
     let (cin, cout, taps) = (geo.cin, geo.cout, geo.taps());
     let kernel = sizes(&geo, |a| a.kernel);
@@ -89,6 +186,26 @@ fn forward_of<T: Gemm>(geo: Geometry, x: &[T], w: &[T], bias: Option<&[T]>, out:
 }
 
 fn grad_input_of<T: Gemm>(geo: Geometry, dy: &[T], w: &[T], bias: Option<&[T]>, dx: &mut [T], isa: Isa) -> Result<()> {
+    if let (Some(thinned), None) = (thinned(&geo), bias) {
+        let len = geo.batch * geo.groups * geo.cin * geo.out_plane();
+        return scratch::with(len, |thin_dx: *mut T| {
+            // SAFETY: `len` values, set before they are read.
+            let thin_dx = unsafe {
+                thin_dx.write_bytes(0, len);
+                std::slice::from_raw_parts_mut(thin_dx, len)
+            };
+            grad_input_of(thinned, dy, w, None, thin_dx, isa)?;
+            crate::parallel::for_slices(dx, 65_536, |_, piece| piece.fill(T::ZERO));
+            let (dx, step) = (SendPtr(dx.as_mut_ptr()), geo.axes[2].stride);
+            thin_lines(&geo, geo.batch * geo.groups * geo.cin, |line, to| {
+                for (i, v) in thin_dx[line].iter().enumerate() {
+                    // SAFETY: places of the input that lines of its own read.
+                    unsafe { *dx.get().add(to + i * step) = *v };
+                }
+            });
+            Ok(())
+        })?;
+    }
     let geo = flatten(geo);
     let (cin, cout, taps) = (geo.cin, geo.cout, geo.taps());
     let kernel = sizes(&geo, |a| a.kernel);
@@ -118,6 +235,17 @@ fn grad_input_of<T: Gemm>(geo: Geometry, dy: &[T], w: &[T], bias: Option<&[T]>, 
 }
 
 fn grad_weight_of<T: Gemm>(geo: Geometry, dy: &[T], x: &[T], dw: &mut [T], isa: Isa) -> Result<()> {
+    if let Some(thinned) = thinned(&geo) {
+        let len = geo.batch * geo.groups * geo.cin * geo.out_plane();
+        return scratch::with(len, |thin_x: *mut T| {
+            // SAFETY: `len` values, all written by `thin`.
+            let thin_x = unsafe {
+                thin(&geo, x, thin_x);
+                std::slice::from_raw_parts(thin_x, len)
+            };
+            grad_weight_of(thinned, dy, thin_x, dw, isa)
+        })?;
+    }
     let geo = flatten(geo);
     let axes = std::array::from_fn(|d| whole_axis(&geo.axes[d]));
     let (dy, x, dw) = (dy.as_ptr(), x.as_ptr(), dw.as_mut_ptr());
@@ -125,6 +253,8 @@ fn grad_weight_of<T: Gemm>(geo: Geometry, dy: &[T], x: &[T], dw: &mut [T], isa: 
     unsafe {
         if pixels::suits_weight(&geo) {
             pixels::grad_weight(&geo, &axes, dy, x, dw, isa)
+        } else if outer::suits(&geo) {
+            outer::grad_weight(&geo, &axes, dy, x, dw, isa)
         } else {
             weight::grad_weight(&geo, axes, dy, x, dw, isa)
         }

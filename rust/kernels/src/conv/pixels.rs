@@ -5,11 +5,11 @@
 //! Packing costs about a cycle per value, which `cout` multiplications pay for; so it is for 32 channels and more.
 //! The weight's gradient is the same product turned round: outputs are what is summed over.
 
-use super::direct::{PACK, Pass, WORK};
+use super::direct::{Pass, WORK};
 use super::geometry::Geometry;
 use super::window::AxisRun;
 use crate::gemm::View;
-use crate::gemm::blocked::{Block, Gemm, KC, Problem, tiles};
+use crate::gemm::blocked::{Block, Gemm, KC, PACK, Problem, tiles};
 use crate::parallel::{SendPtr, for_range};
 use crate::room;
 use crate::scratch;
@@ -27,6 +27,8 @@ const PANELS: usize = 8;
 const WIDEST: usize = 32;
 /// Images above this many outputs have rows long enough for the direct way.
 const SMALL: usize = 100;
+/// The weight's gradient is better made here up to this many outputs: padded blocks are then mostly borders.
+const TINY: usize = 49;
 /// Lanes that the direct way fills, the same for every instruction set: the choice decides the order of sums.
 const LANES: usize = 8;
 
@@ -278,7 +280,7 @@ unsafe fn put_back<T: Gemm>(
 pub fn suits_weight(geo: &Geometry) -> bool {
     let plane = geo.out_plane();
     let columns = geo.cin.saturating_mul(geo.taps());
-    plane != 0 && plane <= SMALL && geo.cout >= 32 && columns >= 32 && geo.batch.saturating_mul(plane) >= 16
+    plane != 0 && plane <= TINY && geo.cout >= 32 && columns >= 32 && geo.batch.saturating_mul(plane) >= 16
 }
 
 /// `weight[g, m, c, tap] = sum over images and outputs of grad[n, g, m, q] * input[n, g, c, q * stride + tap]`.

@@ -108,7 +108,17 @@ fn check<T: Gemm>(input: &[usize], weight: &[usize], stride: usize, padding: usi
 #[test]
 fn agrees_with_plain_loops() {
     type Case = (&'static [usize], &'static [usize], usize, usize, usize, usize);
-    let cases: [Case; 30] = [
+    let cases: [Case; 38] = [
+        // One tap: products, with blocks of rows, groups and strides.
+        (&[3, 40, 9, 9], &[300, 40, 1, 1], 1, 0, 1, 1),
+        (&[2, 48, 10, 13], &[34, 24, 1, 1], 1, 0, 1, 2),
+        (&[2, 40, 19, 17], &[24, 40, 1, 1], 2, 0, 1, 1),
+        (&[2, 8, 5, 9, 7], &[20, 4, 1, 1, 1], 3, 0, 1, 2),
+        // Weights of many output channels, of rows cut and whole, and of long lines.
+        (&[5, 6, 30, 31], &[150, 6, 3, 3], 1, 1, 1, 1),
+        (&[9, 34, 12, 11], &[20, 34, 3, 3], 2, 1, 1, 1),
+        (&[2, 10, 1500], &[17, 10, 3], 1, 4, 4, 1),
+        (&[2, 18, 6, 9, 8], &[24, 9, 3, 2, 3], 1, 1, 1, 2),
         // Small images of many channels, forward and backward.
         (&[6, 40, 4, 4], &[48, 40, 3, 3], 1, 1, 1, 1),
         (&[21, 36, 2, 2], &[130, 36, 3, 3], 1, 1, 1, 1),

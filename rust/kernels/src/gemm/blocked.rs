@@ -3,8 +3,8 @@
 //! Each element of C is the sum over blocks of `KC` steps, in order, of each block's sum from zero: neither the tile's
 //! size nor the cut into chunks changes a bit.
 
-use super::pack::{View, pack_a, pack_b, panel_start};
-use crate::parallel::{SendPtr, for_chunks};
+use super::pack::{SIDE, View, pack_a, pack_b, panel_start};
+use crate::parallel::{SendPtr, for_chunks, for_range};
 use crate::scratch;
 use rustnn_base::dtype::Real;
 use rustnn_base::{Error, Result};
@@ -21,6 +21,8 @@ const SHARED: usize = 2 << 20;
 /// Up to this many columns A is read where it lies: each value is used so few times that packing it, about a cycle per
 /// value, would cost more than it gives (at 128 columns a seventh of the product).
 const IN_PLACE: usize = 768;
+/// Values worth packing on another thread.
+pub(crate) const PACK: usize = 16_384;
 /// Fewer products than this stay on the calling thread.
 const SERIAL: usize = 600_000;
 
@@ -153,7 +155,7 @@ unsafe fn run<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Result<()> {
     let (mr, nr) = (micro.mr(), micro.nr());
     if !alone && p.n >= 256 && (p.m < 96 || (p.m <= 256 && p.n >= 2 * p.m)) {
         // SAFETY: passed on.
-        return unsafe { wide(p, micro) };
+        return unsafe { wide(p, micro, Items { count: 1, b: 0, c: 0 }) };
     }
     let chunks = if alone { p.m.div_ceil(MC) } else { parts(p.m, 48, MC) };
     let mb = p.m.div_ceil(chunks).next_multiple_of(mr).min(p.m);
@@ -231,41 +233,72 @@ fn checked(failed: &AtomicBool, size: usize) -> Result<()> {
     if failed.load(Ordering::Relaxed) { Err(Error::out_of_memory((size * KC) as u64)) } else { Ok(()) }
 }
 
-/// Few rows, many columns: A is packed once for all (or read in place), each chunk packs its own columns of B, so that
-/// there is one join, and what a thread packs it finds in its own cache.
+/// Several products `c[i] = a b[i]` of one left operand.
+#[derive(Clone, Copy)]
+pub(crate) struct Items {
+    pub count: usize,
+    /// From one right operand, and from one result, to the next.
+    pub b: usize,
+    pub c: usize,
+}
+
+/// Few rows, many columns, of one or more right operands: A is packed once for all (or read in place), each chunk packs
+/// its own columns of B, so that there is one join, and what a thread packs it finds in its own cache.
 ///
 /// # Safety
-/// As [`serial`].
-unsafe fn wide<T: Gemm>(p: &Problem<T>, micro: &Micro<T>) -> Result<()> {
-    let nr = micro.nr();
-    let panels = p.m.div_ceil(micro.mr());
-    let chunks = parts(p.n, 128, 512);
-    let nb = p.n.div_ceil(chunks).next_multiple_of(nr);
+/// As [`serial`], for every item; items of C are disjoint; the CPU has `micro`'s instruction set.
+pub(crate) unsafe fn wide<T: Gemm>(p: &Problem<T>, micro: &Micro<T>, items: Items) -> Result<()> {
+    let (mr, nr) = (micro.mr(), micro.nr());
+    // Enough chunks for 16 threads.
+    let each = parts(p.n, 128, 512).min(16usize.div_ceil(items.count)).max(p.n.div_ceil(512));
+    let nb = p.n.div_ceil(each).next_multiple_of(nr);
+    let each = p.n.div_ceil(nb);
+    // Blocks of A stay in L2. With a single one, columns of B are packed a few panels at a time and stay in L1.
+    let blocks = p.m.div_ceil(MC + MC / 3);
+    let mb = p.m.div_ceil(blocks).next_multiple_of(mr);
+    let blocks = p.m.div_ceil(mb);
+    let step = if blocks == 1 { SIDE * nr } else { nb };
     let direct = in_place(p);
     let failed = AtomicBool::new(false);
     scratch::with(if direct { 0 } else { p.m * p.k }, |pa: *mut T| {
-        let mut k0 = 0;
-        while k0 < p.k && !direct {
-            let kc = KC.min(p.k - k0);
-            // SAFETY: block of A at `k0`, packed at `m * k0`.
-            unsafe { pack_a(micro, p.a.at(0, k0), p.m, kc, panels, pa.add(p.m * k0)) };
-            k0 += kc;
-        }
         let pa = SendPtr(pa);
-        for_chunks(p.n.div_ceil(nb), &|i| {
-            let (j0, cols) = (i * nb, nb.min(p.n - i * nb));
-            let done = scratch::with(KC * cols.next_multiple_of(micro.lanes), |pb: *mut T| {
-                let mut k0 = 0;
-                while k0 < p.k {
+        if !direct {
+            let pack = |i: usize| {
+                let (k0, i0) = (i / blocks * KC, i % blocks * mb);
+                let (kc, rows) = (KC.min(p.k - k0), mb.min(p.m - i0));
+                // SAFETY: a block of A, packed at a place of its own.
+                unsafe {
+                    let dst = pa.get().add(p.m * k0 + i0 * kc);
+                    pack_a(micro, p.a.at(i0, k0), rows, kc, rows.div_ceil(mr), dst);
+                }
+            };
+            for_range(p.k.div_ceil(KC) * blocks, (PACK / (mb * KC)).max(1), |r| r.for_each(pack));
+        }
+        for_chunks(items.count * each, &|i| {
+            let (item, j0) = (i / each, i % each * nb);
+            let cols = nb.min(p.n - j0);
+            let p = Problem { c: p.c.wrapping_add(item * items.c), ..*p };
+            let b = p.b.at(0, j0);
+            let b = View { ptr: b.ptr.wrapping_add(item * items.b), ..b };
+            let done = scratch::with(KC * step.min(cols.next_multiple_of(micro.lanes)), |pb: *mut T| {
+                for k0 in (0..p.k).step_by(KC) {
                     let kc = KC.min(p.k - k0);
-                    // SAFETY: columns of B that exist, room for them, the packed A; this chunk's own columns of C.
-                    unsafe {
-                        pack_b(micro, p.b.at(k0, j0), kc, cols, pb);
-                        let a =
-                            if direct { Block::InPlace(p.a.at(0, k0)) } else { Block::Packed(pa.get().add(p.m * k0)) };
-                        tiles(p, micro, a, pb, 0, p.m, panels, j0, cols, kc, k0 == 0);
+                    for j in (0..cols).step_by(step) {
+                        let width = step.min(cols - j);
+                        // SAFETY: columns of B that exist, room for them, the packed A; this chunk's own columns of C.
+                        unsafe {
+                            pack_b(micro, b.at(k0, j), kc, width, pb);
+                            for i0 in (0..p.m).step_by(mb) {
+                                let rows = mb.min(p.m - i0);
+                                let a = if direct {
+                                    Block::InPlace(p.a.at(i0, k0))
+                                } else {
+                                    Block::Packed(pa.get().add(p.m * k0 + i0 * kc))
+                                };
+                                tiles(&p, micro, a, pb, i0, rows, rows.div_ceil(mr), j0 + j, width, kc, k0 == 0);
+                            }
+                        }
                     }
-                    k0 += kc;
                 }
             });
             if done.is_err() {

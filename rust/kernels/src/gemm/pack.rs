@@ -55,7 +55,7 @@ unsafe fn columns<T: Real, const W: usize>(src: View<T>, kc: usize, width: usize
 /// Rows that are fetched ahead while they are dealt to panels: what lies a row apart no hardware sees coming.
 const AHEAD: isize = 8;
 /// Panels that rows are dealt to at a time: longer runs than one panel's, few enough to write side by side.
-const SIDE: usize = 4;
+pub const SIDE: usize = 4;
 
 /// Deals `kc` rows of `SIDE * W` neighbouring values to as many panels of `W` columns.
 ///
@@ -79,12 +79,13 @@ unsafe fn deal<T: Real, const W: usize>(src: View<T>, kc: usize, dst: *mut T) {
     }
 }
 
-/// Copies `w x kc` values so that `dst[k * width + i] = src(i, k)`; places `w..width` of each step become zero.
+/// Copies `w x kc` values so that `dst[k * width + i] = src(i, k)`; places `w..width` of each step become zero. With
+/// `spare`, eight rows may be read and eight places of the last step written though `w` is less.
 ///
 /// # Safety
-/// `src` shows `w x kc` readable values; `dst` has room for `width * kc`.
+/// `src` shows `w x kc` readable values (`8 x kc` if `spare`); `dst` has room for `width * kc` (and the spare ones).
 #[inline(always)]
-unsafe fn strip<T: Real>(turn: TurnFn<T>, src: View<T>, w: usize, kc: usize, width: usize, dst: *mut T) {
+unsafe fn strip<T: Real>(turn: TurnFn<T>, src: View<T>, w: usize, kc: usize, width: usize, spare: bool, dst: *mut T) {
     // SAFETY: every index below is within what the caller vouches for.
     unsafe {
         if w < width {
@@ -110,25 +111,19 @@ unsafe fn strip<T: Real>(turn: TurnFn<T>, src: View<T>, w: usize, kc: usize, wid
                 }
             }
         } else if src.cs == 1 {
-            // Eight rows at a time; the last steps, and rows that are no eight, one by one.
+            // Eight rows at a time, the last eight again if the number is not a multiple; the last steps one by one.
+            let steps = if w >= 8 || spare { kc & !7 } else { 0 };
             let mut i = 0;
-            let steps = kc & !7;
-            while i + 8 <= w {
-                turn(src.ptr.offset(i as isize * src.rs), src.rs, steps, dst.add(i), width);
-                for r in i..i + 8 {
-                    let row = src.ptr.offset(r as isize * src.rs);
-                    for k in steps..kc {
-                        *dst.add(k * width + r) = *row.add(k);
-                    }
-                }
+            while i < w && steps > 0 {
+                let first = i.min(w.saturating_sub(8));
+                turn(src.ptr.offset(first as isize * src.rs), src.rs, steps, dst.add(first), width);
                 i += 8;
             }
-            while i < w {
+            for i in 0..w {
                 let row = src.ptr.offset(i as isize * src.rs);
-                for k in 0..kc {
+                for k in steps..kc {
                     *dst.add(k * width + i) = *row.add(k);
                 }
-                i += 1;
             }
         } else {
             for k in 0..kc {
@@ -150,8 +145,10 @@ pub unsafe fn pack_a<T: Real>(micro: &Micro<T>, a: View<T>, m: usize, kc: usize,
         || {
             for p in 0..panels {
                 let (i0, i1) = (panel_start(p, panels, m), panel_start(p + 1, panels, m));
+                // A panel of six is made of eight rows whose last two the next panel's first step overwrites.
+                let spare = i0 + 8 <= m && (m - i1) * kc >= 8;
                 // SAFETY: rows i0..i1 of `a`, and their place in `dst`.
-                unsafe { strip(micro.turn, a.at(i0, 0), i1 - i0, kc, i1 - i0, dst.add(i0 * kc)) }
+                unsafe { strip(micro.turn, a.at(i0, 0), i1 - i0, kc, i1 - i0, spare, dst.add(i0 * kc)) }
             }
         },
     );
@@ -184,7 +181,7 @@ pub unsafe fn pack_b<T: Real>(micro: &Micro<T>, b: View<T>, kc: usize, n: usize,
             while j < n {
                 let w = nr.min(n - j);
                 // SAFETY: columns j..j+w of `b`, and their place in `dst`.
-                unsafe { strip(micro.turn, b.at(0, j).t(), w, kc, w.next_multiple_of(lanes), dst.add(j * kc)) }
+                unsafe { strip(micro.turn, b.at(0, j).t(), w, kc, w.next_multiple_of(lanes), false, dst.add(j * kc)) }
                 j += nr;
             }
         },

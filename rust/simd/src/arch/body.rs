@@ -2,6 +2,31 @@
 //! `load_n`, `store`, `store_n`, `fma`, `mul`, `add`, `sum`) and compiled per instruction set by
 //! [`tile_kernels!`].
 
+/// A loop over `0..n`, `n` at most the bound given, written out: sums in an array stay in registers only where every
+/// index is a constant before the compiler takes the array apart, which it does before it unrolls larger loops.
+macro_rules! each {
+    ($i:ident < $n:ident <= 2, $body:block) => { each!($i, $n, $body, 0 1) };
+    ($i:ident < $n:ident <= 3, $body:block) => { each!($i, $n, $body, 0 1 2) };
+    ($i:ident < $n:ident <= 4, $body:block) => { each!($i, $n, $body, 0 1 2 3) };
+    ($i:ident < $n:ident <= 6, $body:block) => { each!($i, $n, $body, 0 1 2 3 4 5) };
+    ($i:ident < $n:ident <= 8, $body:block) => { each!($i, $n, $body, 0 1 2 3 4 5 6 7) };
+    ($i:ident < $n:ident <= 12, $body:block) => { each!($i, $n, $body, 0 1 2 3 4 5 6 7 8 9 10 11) };
+    ($i:ident, $n:ident, $body:block, $($k:literal)*) => { $(if $k < $n { let $i: usize = $k; $body })* };
+}
+
+/// A copy of an array of sums that may go to memory: were it the sums themselves, they would be stored at every step.
+macro_rules! settled {
+    ($acc:ident, $m:ident <= $mm:tt, $n:ident <= $nn:tt) => {{
+        let mut copy = [[zero(); $n]; $m];
+        each!(i < $m <= $mm, {
+            each!(j < $n <= $nn, {
+                copy[i][j] = $acc[i][j];
+            });
+        });
+        copy
+    }};
+}
+
 /// Repeats a step, four times per jump: left to itself the compiler does not unroll these loops, and a jump per step
 /// costs 2 to 15 % of a product, by where the code happens to lie.
 macro_rules! repeat {
@@ -19,10 +44,10 @@ macro_rules! repeat {
     }};
 }
 
-/// Defines `gemm`, `rows`, `conv` and `dot` over the primitives in scope, under the given attributes.
+/// Defines `gemm`, `rows`, `taps`, `conv` and `dot` over the primitives in scope, under the given attributes.
 macro_rules! tile_kernels {
     ($(#[$tf:meta])* $T:ty, $L:expr) => {
-        use crate::arch::{Add, ConvArgs, DotArgs, GemmArgs, fetch};
+        use crate::arch::{Add, ConvArgs, DotArgs, GemmArgs, TapsArgs, fetch};
 
         /// Scales a tile's sums, adds what is to be added, and stores them.
         ///
@@ -30,22 +55,14 @@ macro_rules! tile_kernels {
         /// As [`gemm`].
         #[inline]
         $(#[$tf])*
-        unsafe fn finish<const M: usize, const N: usize>(g: &GemmArgs<$T>, mut acc: [[V; N]; M]) {
+        unsafe fn finish<const M: usize, const N: usize>(g: &GemmArgs<$T>, acc: &[[V; N]; M]) {
             // SAFETY: all reads and writes are those that `GemmArgs` allows, by this function's contract.
             unsafe {
-                if g.alpha != 1.0 {
-                    let alpha = splat(g.alpha);
-                    for i in 0..M {
-                        for j in 0..N {
-                            acc[i][j] = mul(alpha, acc[i][j]);
-                        }
-                    }
-                }
                 for i in 0..M {
                     for j in 0..N {
                         let c = g.c.add(i * g.ldc + j * $L);
                         let whole = j + 1 < N || g.last == $L;
-                        let v = acc[i][j];
+                        let v = if g.alpha == 1.0 { acc[i][j] } else { mul(splat(g.alpha), acc[i][j]) };
                         let v = match g.add {
                             Add::Nothing => v,
                             Add::Dst => add(if whole { load(c) } else { load_n(c, g.last) }, v),
@@ -65,11 +82,11 @@ macro_rules! tile_kernels {
         #[inline]
         $(#[$tf])*
         fn ahead<const M: usize, const N: usize>(g: &GemmArgs<$T>) {
-            for i in 0..M {
+            each!(i < M <= 12, {
                 let c = g.c.wrapping_add(i * g.ldc);
                 fetch(c);
                 fetch(c.wrapping_add((N - 1) * $L + g.last - 1));
-            }
+            });
         }
 
         /// # Safety
@@ -83,19 +100,19 @@ macro_rules! tile_kernels {
                 ahead::<M, N>(g);
                 repeat!(g.k, {
                     let mut bv = [zero(); N];
-                    for j in 0..N {
+                    each!(j < N <= 2, {
                         bv[j] = if PACKED || j + 1 < N { load(b.add(j * $L)) } else { load_n(b.add(j * $L), g.last) };
-                    }
-                    for i in 0..M {
+                    });
+                    each!(i < M <= 12, {
                         let av = splat(*a.offset(if PACKED { i as isize } else { i as isize * g.a_rs }));
-                        for j in 0..N {
+                        each!(j < N <= 2, {
                             acc[i][j] = fma(av, bv[j], acc[i][j]);
-                        }
-                    }
+                        });
+                    });
                     a = a.offset(if PACKED { M as isize } else { g.a_ks });
                     b = b.offset(if PACKED { (N * $L) as isize } else { g.b_ks });
                 });
-                finish(g, acc);
+                finish(g, &settled!(acc, M <= 12, N <= 2));
             }
         }
 
@@ -116,57 +133,66 @@ macro_rules! tile_kernels {
                 ahead::<M, N>(g);
                 repeat!(g.k, {
                     let mut bv = [zero(); N];
-                    for j in 0..N {
+                    each!(j < N <= 2, {
                         bv[j] = load(b.add(j * $L));
-                    }
-                    for i in 0..M {
+                    });
+                    each!(i < M <= 12, {
                         let av = splat(*row[i].offset(at));
-                        for j in 0..N {
+                        each!(j < N <= 2, {
                             acc[i][j] = fma(av, bv[j], acc[i][j]);
-                        }
-                    }
+                        });
+                    });
                     at += g.a_ks;
                     b = b.add(N * $L);
                 });
-                finish(g, acc);
+                finish(g, &settled!(acc, M <= 12, N <= 2));
             }
         }
 
+        /// As `rows`, each row with an address of its own and its values found by a table.
+        ///
         /// # Safety
-        /// See [`ConvArgs`]; the CPU has this module's instruction set.
+        /// See [`TapsArgs`]; the CPU has this module's instruction set.
         $(#[$tf])*
-        #[allow(dead_code)]
-        pub unsafe fn conv<const M: usize, const N: usize>(g: &ConvArgs<$T>) {
-            // SAFETY: all reads and writes are those that `ConvArgs` allows, by this function's contract.
+        pub unsafe fn taps<const M: usize, const N: usize>(t: &TapsArgs<$T>) {
+            let g = &t.gemm;
+            // SAFETY: all reads and writes are those that `TapsArgs` allows, by this function's contract.
             unsafe {
                 let mut acc = [[zero(); N]; M];
-                let mut src = [std::ptr::null::<$T>(); N];
-                for j in 0..N {
-                    src[j] = *g.src.add(j);
-                }
-                for j in 0..N {
-                    for i in 0..M {
-                        fetch((*g.dst.add(j)).wrapping_add(i * g.ms));
-                    }
-                }
-                let (mut a, mut off) = (g.a, g.off);
+                let mut row = [std::ptr::null::<$T>(); M];
+                each!(i < M <= 6, {
+                    row[i] = *t.rows.add(i);
+                });
+                let (mut off, mut b) = (t.off, g.b);
+                ahead::<M, N>(g);
                 repeat!(g.k, {
                     let o = *off as usize;
                     let mut bv = [zero(); N];
-                    for j in 0..N {
-                        bv[j] = load(src[j].add(o));
-                    }
-                    for i in 0..M {
-                        let av = splat(*a.add(i));
-                        for j in 0..N {
+                    each!(j < N <= 2, {
+                        bv[j] = load(b.add(j * $L));
+                    });
+                    each!(i < M <= 6, {
+                        let av = splat(*row[i].add(o));
+                        each!(j < N <= 2, {
                             acc[i][j] = fma(av, bv[j], acc[i][j]);
-                        }
-                    }
-                    a = a.add(M);
+                        });
+                    });
                     off = off.add(1);
+                    b = b.add(N * $L);
                 });
-                // A copy to index: were it the sums themselves, they could end up in memory throughout the loop.
-                let acc = acc;
+                finish(g, &settled!(acc, M <= 6, N <= 2));
+            }
+        }
+
+        /// Adds what is to be added to a tile of outputs and stores them.
+        ///
+        /// # Safety
+        /// As [`conv`].
+        #[inline]
+        $(#[$tf])*
+        unsafe fn put<const M: usize, const N: usize>(g: &ConvArgs<$T>, acc: &[[V; N]; M]) {
+            // SAFETY: all reads and writes are those that `ConvArgs` allows, by this function's contract.
+            unsafe {
                 for j in 0..N {
                     let n = *g.lanes.add(j) as usize;
                     let dst = *g.dst.add(j);
@@ -185,6 +211,57 @@ macro_rules! tile_kernels {
         }
 
         /// # Safety
+        /// See [`ConvArgs`]; the CPU has this module's instruction set.
+        $(#[$tf])*
+        #[allow(dead_code)]
+        pub unsafe fn conv<const M: usize, const N: usize>(g: &ConvArgs<$T>) {
+            // SAFETY: all reads and writes are those that `ConvArgs` allows, by this function's contract.
+            unsafe {
+                let mut acc = [[zero(); N]; M];
+                let mut src = [std::ptr::null::<$T>(); N];
+                each!(j < N <= 8, {
+                    src[j] = *g.src.add(j);
+                });
+                each!(j < N <= 8, {
+                    each!(i < M <= 6, {
+                        fetch((*g.dst.add(j)).wrapping_add(i * g.ms));
+                    });
+                });
+                let (mut a, mut off) = (g.a, g.off);
+                repeat!(g.k, {
+                    let o = *off as usize;
+                    // What there are fewer of waits in registers: 3 rows by 4 vectors leave no room for the vectors.
+                    if M <= N {
+                        let mut av = [zero(); M];
+                        each!(i < M <= 6, {
+                            av[i] = splat(*a.add(i));
+                        });
+                        each!(j < N <= 8, {
+                            let bv = load(src[j].add(o));
+                            each!(i < M <= 6, {
+                                acc[i][j] = fma(av[i], bv, acc[i][j]);
+                            });
+                        });
+                    } else {
+                        let mut bv = [zero(); N];
+                        each!(j < N <= 8, {
+                            bv[j] = load(src[j].add(o));
+                        });
+                        each!(i < M <= 6, {
+                            let av = splat(*a.add(i));
+                            each!(j < N <= 8, {
+                                acc[i][j] = fma(av, bv[j], acc[i][j]);
+                            });
+                        });
+                    }
+                    a = a.add(M);
+                    off = off.add(1);
+                });
+                put(g, &settled!(acc, M <= 6, N <= 8));
+            }
+        }
+
+        /// # Safety
         /// See [`DotArgs`]; the CPU has this module's instruction set.
         $(#[$tf])*
         #[allow(dead_code)]
@@ -193,44 +270,44 @@ macro_rules! tile_kernels {
             unsafe {
                 let mut acc = [[zero(); N]; M];
                 let mut b = [std::ptr::null::<$T>(); N];
-                for j in 0..N {
+                each!(j < N <= 3, {
                     b[j] = *g.b.add(j);
-                }
+                });
                 for r in 0..g.nrows {
                     let (ao, bo) = *g.rows.add(r);
                     let (mut ao, mut bo) = (ao as usize, bo as usize);
                     for _ in 0..g.full {
                         let mut bv = [zero(); N];
-                        for j in 0..N {
+                        each!(j < N <= 3, {
                             bv[j] = load(b[j].add(bo));
-                        }
-                        for i in 0..M {
+                        });
+                        each!(i < M <= 4, {
                             let av = load(g.a.add(i * g.a_rs + ao));
-                            for j in 0..N {
+                            each!(j < N <= 3, {
                                 acc[i][j] = fma(av, bv[j], acc[i][j]);
-                            }
-                        }
+                            });
+                        });
                         ao += $L;
                         bo += $L;
                     }
                     if g.tail > 0 {
                         let mut bv = [zero(); N];
-                        for j in 0..N {
+                        each!(j < N <= 3, {
                             bv[j] = load_n(b[j].add(bo), g.tail);
-                        }
-                        for i in 0..M {
+                        });
+                        each!(i < M <= 4, {
                             let av = load_n(g.a.add(i * g.a_rs + ao), g.tail);
-                            for j in 0..N {
+                            each!(j < N <= 3, {
                                 acc[i][j] = fma(av, bv[j], acc[i][j]);
-                            }
-                        }
+                            });
+                        });
                     }
                 }
-                for i in 0..M {
-                    for j in 0..N {
+                each!(i < M <= 4, {
+                    each!(j < N <= 3, {
                         *g.out.add(i * N + j) = sum(acc[i][j]);
-                    }
-                }
+                    });
+                });
             }
         }
     };
@@ -250,7 +327,15 @@ macro_rules! rows_table {
     };
 }
 
-/// The table of `conv` kernels: more vectors where rows are few, so that enough sums run side by side.
+/// The table of `taps` kernels.
+macro_rules! taps_table {
+    ($m:ident; $($r:literal),*) => {
+        &[$([$m::taps::<$r, 1>, $m::taps::<$r, 2>]),*]
+    };
+}
+
+/// The table of `conv` kernels: more vectors where rows are few, so that enough sums run side by side. (4 rows by 3
+/// vectors need every one of 16 registers, and the compiler one more.)
 macro_rules! conv_table {
     ($m:ident) => {
         &[
@@ -266,7 +351,7 @@ macro_rules! conv_table {
             ],
             &[$m::conv::<2, 1>, $m::conv::<2, 2>, $m::conv::<2, 3>, $m::conv::<2, 4>],
             &[$m::conv::<3, 1>, $m::conv::<3, 2>, $m::conv::<3, 3>, $m::conv::<3, 4>],
-            &[$m::conv::<4, 1>, $m::conv::<4, 2>, $m::conv::<4, 3>],
+            &[$m::conv::<4, 1>, $m::conv::<4, 2>],
             &[$m::conv::<5, 1>, $m::conv::<5, 2>],
             &[$m::conv::<6, 1>, $m::conv::<6, 2>],
         ]

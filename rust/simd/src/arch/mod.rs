@@ -60,6 +60,14 @@ pub struct GemmArgs<T> {
     pub last: usize,
 }
 
+/// A tile as of [`GemmArgs`] with `b` packed, where `a[i, k]` is `rows[i][off[k]]` (`gemm.a` and its strides are not read).
+#[derive(Debug, Clone, Copy)]
+pub struct TapsArgs<T> {
+    pub gemm: GemmArgs<T>,
+    pub rows: *const *const T,
+    pub off: *const u32,
+}
+
 /// One tile of a convolution: `N` vectors of neighbouring outputs for `M` output channels.
 ///
 /// `dst[j][i * ms ..]` gets `sum_t a[t][i] * src[j][off[t] ..]`; `a` is packed `[k][M]`, whole vectors are read from
@@ -96,6 +104,8 @@ pub struct DotArgs<T> {
 /// CPU has the instruction set it was taken for.
 pub type GemmFn<T> = unsafe fn(&GemmArgs<T>);
 /// As [`GemmFn`].
+pub type TapsFn<T> = unsafe fn(&TapsArgs<T>);
+/// As [`GemmFn`].
 pub type ConvFn<T> = unsafe fn(&ConvArgs<T>);
 /// As [`GemmFn`].
 pub type DotFn<T> = unsafe fn(&DotArgs<T>);
@@ -114,6 +124,8 @@ pub struct Micro<T: 'static> {
     pub loose: &'static [[GemmFn<T>; 2]],
     /// `a` as it lies, `b` packed.
     pub rows: &'static [[GemmFn<T>; 2]],
+    /// Rows wherever they are, `b` packed; up to 6 rows.
+    pub taps: &'static [[TapsFn<T>; 2]; 6],
     /// Lanes of a vector in `conv`.
     pub conv_lanes: usize,
     /// Rows up to 6, vectors up to 4; rows times vectors at most 12.

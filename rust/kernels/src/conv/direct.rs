@@ -226,13 +226,15 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
         let work = (outputs / parts.len()).max(1).saturating_mul(per_output);
         for_range(p.batch * groups * parts.len(), (WORK / work.max(1)).max(1), |range| {
             let done = scratch::with(window.len(cin, lanes), |buffer: *mut T| {
+                // SAFETY: the window's room was reserved.
+                unsafe { window.clear(buffer, cin, lanes) };
                 for i in range {
                     let (item, part) = (i / parts.len(), &parts[i % parts.len()]);
                     let g = item % groups;
                     // SAFETY: planes of this item; the window's room was reserved.
                     unsafe {
                         if k > 0 {
-                            window.fill(src.get().add(item * cin * in_plane), cin, part.from, part.to, buffer, lanes);
+                            window.fill(src.get().add(item * cin * in_plane), cin, part.from, part.to, buffer);
                         }
                     }
                     let out = dst.get().wrapping_add(item * cout * out_plane);

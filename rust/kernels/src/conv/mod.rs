@@ -8,6 +8,7 @@ mod direct;
 mod geometry;
 mod outer;
 mod pixels;
+mod planes;
 #[cfg(test)]
 mod tests;
 mod weight;
@@ -103,7 +104,9 @@ fn sizes(geo: &Geometry, f: impl Fn(&Axis) -> usize) -> [usize; 3] {
 unsafe fn run<T: Gemm>(pass: &Pass<T>, isa: Isa) -> Result<()> {
     // SAFETY: passed on.
     unsafe {
-        if pixels::suits(pass) {
+        if planes::suits(pass) {
+            planes::run(pass)
+        } else if pixels::suits(pass) {
             pixels::run(pass, isa)
         } else if is_product(pass) {
             product(pass, isa)
@@ -251,7 +254,9 @@ fn grad_weight_of<T: Gemm>(geo: Geometry, dy: &[T], x: &[T], dw: &mut [T], isa: 
     let (dy, x, dw) = (dy.as_ptr(), x.as_ptr(), dw.as_mut_ptr());
     // SAFETY: as in `forward_of`.
     unsafe {
-        if pixels::suits_weight(&geo) {
+        if planes::suits_weight(&geo, &axes) {
+            planes::grad_weight(&geo, &axes, dy, x, dw)
+        } else if pixels::suits_weight(&geo) {
             pixels::grad_weight(&geo, &axes, dy, x, dw, isa)
         } else if outer::suits(&geo) {
             outer::grad_weight(&geo, &axes, dy, x, dw, isa)

@@ -181,6 +181,10 @@ impl<T: Gemm> Plan<'_, T> {
         let mut places: Vec<u32> = room::with_capacity(most)?;
         scratch::with(most * width, |packed: *mut T| {
             scratch::with(self.image * self.images, |buffer: *mut T| {
+                for x in 0..self.images {
+                    // SAFETY: room for the visit's windows.
+                    unsafe { self.window.clear(buffer.add(x * self.image), self.run, 1) };
+                }
                 for n in (n0..n1).step_by(self.images) {
                     let images = self.images.min(n1 - n);
                     for q in (0..whole[self.axis]).step_by(self.rows) {
@@ -197,7 +201,7 @@ impl<T: Gemm> Plan<'_, T> {
                                 let item = ((n + x) * geo.groups + g) * geo.cin + c;
                                 let src = self.input.get().wrapping_add(item * in_plane);
                                 // SAFETY: channels c.. of image n + x; room for the visit's windows.
-                                unsafe { self.window.fill(src, run, from, to, buffer.add(x * self.image), 1) };
+                                unsafe { self.window.fill(src, run, from, to, buffer.add(x * self.image)) };
                             }
                             let offsets = &self.offsets[..run * taps];
                             // SAFETY: packed gradients and filled windows; the sums of these columns.

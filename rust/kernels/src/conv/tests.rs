@@ -108,7 +108,13 @@ fn check<T: Gemm>(input: &[usize], weight: &[usize], stride: usize, padding: usi
 #[test]
 fn agrees_with_plain_loops() {
     type Case = (&'static [usize], &'static [usize], usize, usize, usize, usize);
-    let cases: [Case; 38] = [
+    let cases: [Case; 43] = [
+        // Depthwise: strides, dilation, several channels per group, lines.
+        (&[2, 17, 14, 14], &[17, 1, 3, 3], 1, 1, 1, 17),
+        (&[2, 5, 13, 12], &[10, 1, 5, 3], 2, 2, 1, 5),
+        (&[1, 3, 20, 23], &[3, 1, 3, 3], 3, 2, 2, 3),
+        (&[2, 6, 150], &[18, 1, 7], 1, 6, 2, 6),
+        (&[4, 3, 1, 2], &[3, 1, 2, 4], 1, 1, 1, 3),
         // One tap: products, with blocks of rows, groups and strides.
         (&[3, 40, 9, 9], &[300, 40, 1, 1], 1, 0, 1, 1),
         (&[2, 48, 10, 13], &[34, 24, 1, 1], 1, 0, 1, 2),
@@ -155,6 +161,23 @@ fn agrees_with_plain_loops() {
         check::<f32>(i, w, s, p, d, g);
         check::<f64>(i, w, s, p, d, g);
     }
+}
+
+/// What is infinite or NaN stays with the weights that saw it.
+#[test]
+fn depthwise_weight_gradients_beside_infinities() {
+    let p = ConvParams { stride: vec![1, 1], padding: vec![0, 0], dilation: vec![1, 1], groups: 2 };
+    let geo = Geometry::new(&[1, 2, 5, 6], &[2, 1, 2, 2], &[1, 2, 4, 5], &p).unwrap();
+    let (mut x, mut dy) = (random::<f32>(60, 1), random::<f32>(40, 2));
+    let mut want = vec![0.0; 8];
+    grad_weight_of(geo, &dy, &x, &mut want, isa()).unwrap();
+    // The last column is read by the taps on the right only.
+    (x[5], x[11]) = (f32::INFINITY, f32::NAN);
+    (dy[4], dy[9]) = (1.0, 1.0);
+    let mut got = vec![0.0; 8];
+    grad_weight_of(geo, &dy, &x, &mut got, isa()).unwrap();
+    assert!(got[0].is_finite() && got[2].is_finite() && !got[1].is_finite() && got[3].is_nan(), "{got:?}");
+    assert_eq!(got[4..], want[4..]);
 }
 
 #[test]

@@ -107,6 +107,10 @@ pub unsafe fn grad_weight<T: Gemm>(
                 unsafe { std::slice::from_raw_parts_mut(own.add(m * cin * taps), columns).fill(T::ZERO) };
             }
             let done = scratch::with(image * images, |buffer: *mut T| {
+                for x in 0..images {
+                    // SAFETY: room for `images` windows.
+                    unsafe { window.clear(buffer.add(x * image), run, lanes) };
+                }
                 let mut list: Vec<(u32, u32)> = Vec::new();
                 let (mut n, last) = (part * per, ((part + 1) * per).min(batch));
                 while n < last {
@@ -120,7 +124,7 @@ pub unsafe fn grad_weight<T: Gemm>(
                         for x in 0..count {
                             let src = input.get().wrapping_add(((n + x) * groups + g) * cin * in_plane + c0 * in_plane);
                             // SAFETY: channels c0..c1 of image n + x; room for `images` windows.
-                            unsafe { window.fill(src, c1 - c0, from, to, buffer.add(x * image), lanes) };
+                            unsafe { window.fill(src, c1 - c0, from, to, buffer.add(x * image)) };
                             for d in from[0]..to[0] {
                                 for h in from[1]..to[1] {
                                     let a = x * groups * cout * plane + (d * whole[1] + h) * whole[2];

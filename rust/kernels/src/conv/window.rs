@@ -84,23 +84,37 @@ impl Window {
         d * self.axes[0].step * self.slab + h * self.axes[1].step * self.row + w
     }
 
-    /// Copies what outputs `from..to` need of `channels` planes at `src` to `dst`, zeros where there is no source.
+    /// Zeros everywhere: what [`Window::fill`] leaves as it is, to be called once for a block of memory.
     ///
     /// # Safety
-    /// `src` has `channels` contiguous planes of the source's sizes; `dst` has room for [`Window::len`].
-    pub unsafe fn fill<T: Real>(
-        &self,
-        src: *const T,
-        channels: usize,
-        from: [usize; 3],
-        to: [usize; 3],
-        dst: *mut T,
-        lanes: usize,
-    ) {
+    /// `dst` has room for [`Window::len`].
+    pub unsafe fn clear<T: Real>(&self, dst: *mut T, channels: usize, lanes: usize) {
+        // SAFETY: by this function's contract.
+        unsafe { std::slice::from_raw_parts_mut(dst, self.len(channels, lanes)).fill(T::ZERO) };
+    }
+
+    /// Copies what outputs `from..to` need of `channels` planes at `src` to `dst`, zeros in rows without a source. The
+    /// borders on the left and right are those of every block and stay as [`Window::clear`] left them; so does what is
+    /// behind the last row, which only lanes read that nobody counts.
+    ///
+    /// # Safety
+    /// `src` has `channels` contiguous planes of the source's sizes; `dst` has room for [`Window::len`]; outputs are not
+    /// cut along the width.
+    pub unsafe fn fill<T: Real>(&self, src: *const T, channels: usize, from: [usize; 3], to: [usize; 3], dst: *mut T) {
         let spans: [(isize, usize); 3] = std::array::from_fn(|d| self.axes[d].span(from[d], to[d]));
         let [sd, sh, sw] = self.source;
         let (w0, wn) = spans[2];
         let step = self.axes[2].step;
+        // Of columns w0 + r, w0 + r + step, .. those from a to b are inside.
+        let inside = |r: usize| {
+            let first = w0 + r as isize;
+            let steps = |n: usize| if step == 1 { n } else { n.div_ceil(step) };
+            let have = steps(wn - r);
+            let a = if first < 0 { steps((-first) as usize) } else { 0 }.min(have);
+            let b = if first < sw as isize { steps((sw as isize - first) as usize) } else { 0 };
+            (first, a, b.min(have).max(a))
+        };
+        let first_run = inside(0);
         // SAFETY: every row index is checked against the source; places in `dst` lie within `len`.
         unsafe {
             for c in 0..channels {
@@ -109,43 +123,26 @@ impl Window {
                     for h in 0..spans[1].1 {
                         let zh = spans[1].0 + h as isize;
                         let out = dst.add(c * self.plane + d * self.slab + h * self.row);
-                        let inside = zd >= 0 && zd < sd as isize && zh >= 0 && zh < sh as isize;
-                        if !inside {
+                        if zd < 0 || zd >= sd as isize || zh < 0 || zh >= sh as isize {
                             std::slice::from_raw_parts_mut(out, self.row).fill(T::ZERO);
                             continue;
                         }
                         let line = src.add(((c * sd + zd as usize) * sh + zh as usize) * sw);
-                        for r in 0..step.min(wn) {
-                            // Columns w0 + r, w0 + r + step, ..: those below 0 and from sw on are zero.
-                            let first = w0 + r as isize;
-                            let run = std::slice::from_raw_parts_mut(out.add(r * self.run), self.run);
-                            let have = (wn - r).div_ceil(step);
-                            let a = if first < 0 { ((-first) as usize).div_ceil(step) } else { 0 }.min(have);
-                            let b =
-                                if first < sw as isize { ((sw as isize - first) as usize).div_ceil(step) } else { 0 };
-                            let b = b.min(have).max(a);
-                            run[..a].fill(T::ZERO);
-                            run[b..].fill(T::ZERO);
-                            if step == 1 {
-                                let from = line.wrapping_offset(first + a as isize);
-                                std::ptr::copy_nonoverlapping(from, run[a..].as_mut_ptr(), b - a);
-                            } else {
-                                for (i, v) in run[a..b].iter_mut().enumerate() {
-                                    *v = *line.offset(first + ((a + i) * step) as isize);
-                                }
-                            }
+                        if step == 1 {
+                            let (first, a, b) = first_run;
+                            std::ptr::copy_nonoverlapping(line.wrapping_offset(first + a as isize), out.add(a), b - a);
+                            continue;
                         }
-                        for r in wn..step {
-                            std::slice::from_raw_parts_mut(out.add(r * self.run), self.run).fill(T::ZERO);
+                        for r in 0..step.min(wn) {
+                            let (first, a, b) = if r == 0 { first_run } else { inside(r) };
+                            let run = std::slice::from_raw_parts_mut(out.add(r * self.run), self.run);
+                            for (i, v) in run[a..b].iter_mut().enumerate() {
+                                *v = *line.wrapping_offset(first + ((a + i) * step) as isize);
+                            }
                         }
                     }
                 }
-                // What no row covers (other blocks are larger, planes padded) is still read by whole vectors.
-                let used = spans[0].1 * self.slab;
-                let used = if spans[0].1 == 1 { spans[1].1 * self.row } else { used };
-                std::slice::from_raw_parts_mut(dst.add(c * self.plane + used), self.plane - used).fill(T::ZERO);
             }
-            std::slice::from_raw_parts_mut(dst.add(channels * self.plane), 2 * lanes).fill(T::ZERO);
         }
     }
 }

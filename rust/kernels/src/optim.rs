@@ -138,22 +138,24 @@ pub fn sgd<T: Row>(jobs: &[Job<'_, T>], h: Sgd) {
         let n = k.p.len();
         let (p, g) = (&mut k.p[..n], &k.g[..n]);
         let [buf, ..] = k.s;
+        // Copies: what the loop reads through a reference it might also write, for all that the compiler knows.
+        let (fresh, nesterov, decays) = (k.fresh, h.nesterov, h.weight_decay != 0.0);
         dispatch(
             #[inline(always)]
             || {
                 if h.momentum == 0.0 || buf.len() != n {
                     for (p, g) in p.iter_mut().zip(g) {
                         let x = p.to_acc();
-                        *p = T::from_acc(decayed(x, sign * g.to_acc(), wd, h.weight_decay != 0.0).mul_add(lr, x));
+                        *p = T::from_acc(decayed(x, sign * g.to_acc(), wd, decays).mul_add(lr, x));
                     }
                     return;
                 }
-                for ((p, g), b) in p.iter_mut().zip(g).zip(buf) {
+                for ((p, g), b) in p.iter_mut().zip(g).zip(&mut buf[..n]) {
                     let x = p.to_acc();
-                    let g = decayed(x, sign * g.to_acc(), wd, h.weight_decay != 0.0);
-                    let m = if k.fresh { g } else { g.mul_add(keep, b.to_acc() * mom) };
+                    let g = decayed(x, sign * g.to_acc(), wd, decays);
+                    let m = if fresh { g } else { g.mul_add(keep, b.to_acc() * mom) };
                     *b = T::from_acc(m);
-                    let g = if h.nesterov { m.mul_add(mom, g) } else { m };
+                    let g = if nesterov { m.mul_add(mom, g) } else { m };
                     *p = T::from_acc(g.mul_add(lr, x));
                 }
             },

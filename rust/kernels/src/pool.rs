@@ -57,6 +57,31 @@ pub struct Windows {
     input: [usize; 3],
     /// Whether every window is a whole, unpadded 2 x 2 block at even places of one slab.
     pairs: bool,
+    /// Outputs along the width whose windows are alike, one stride after the other, and that stride.
+    alike: (usize, usize, usize),
+}
+
+/// The longest run of windows that begin a stride apart and are otherwise the same.
+fn alike(spans: &[Span]) -> (usize, usize, usize) {
+    let mut best = (0, 0, 1);
+    let mut from = 0;
+    while from + 1 < spans.len() {
+        let (a, b) = (spans[from], spans[from + 1]);
+        let stride = b.start.wrapping_sub(a.start);
+        let follows = |i: usize| {
+            let (a, b) = (spans[i], spans[i + 1]);
+            b.start.wrapping_sub(a.start) == stride && (a.count, a.step) == (b.count, b.step)
+        };
+        let mut to = from;
+        while to + 1 < spans.len() && b.start > a.start && a.count > 0 && follows(to) {
+            to += 1;
+        }
+        if to > from && to + 1 - from > best.1 - best.0 {
+            best = (from, to + 1, stride);
+        }
+        from = to.max(from + 1);
+    }
+    best
 }
 
 impl Windows {
@@ -75,7 +100,8 @@ impl Windows {
             !s.is_empty() && s.iter().enumerate().all(|(i, s)| (s.start, s.count, s.step) == (2 * i, 2, 1))
         };
         let pairs = lead == 1 && even(&axes[1]) && even(&axes[2]);
-        Windows { axes, input, pairs }
+        let alike = alike(&axes[2]);
+        Windows { axes, input, pairs, alike }
     }
 
     fn in_plane(&self) -> usize {
@@ -155,28 +181,114 @@ pub fn max_pool(input: Raw, w: &Windows, out: Raw, indices: Option<Raw>) -> Resu
                     at.map(|a| std::slice::from_raw_parts_mut(a.get().add(p * op), op)),
                 )
             };
-            if w.pairs { max_pairs(x, w, y, at) } else { max_plane(x, w, y, at) }
+            let (from, to, _) = w.alike;
+            if w.pairs {
+                max_pairs(x, w, y, at);
+            } else if to - from >= SIDE && ip <= i32::MAX as usize {
+                max_rows(x, w, y, at);
+            } else {
+                max_plane(x, w, y, at);
+            }
         });
         Ok(())
     }, else Err(runtime_error!("max_pool is not implemented for 'Bool'")))
 }
 
+/// The largest value of a window and its place.
+#[inline(always)]
+fn max_window<T: Element>(x: &[T], w: &Windows, d: Span, h: Span, k: Span) -> (T, usize) {
+    let mut best: Option<(T, usize)> = None;
+    w.inside(d, h, k, |i| {
+        let v = x[i];
+        if best.is_none_or(|(b, _)| v > b || v.is_nan()) {
+            best = Some((v, i));
+        }
+    });
+    // A window of padding alone cannot arise from valid arguments; its value would be minus infinity.
+    best.unwrap_or((T::from_f64(f64::NEG_INFINITY), 0))
+}
+
 fn max_plane<T: Element>(x: &[T], w: &Windows, y: &mut [T], mut at: Option<&mut [i64]>) {
     w.each(|o, d, h, k| {
-        let mut best: Option<(T, usize)> = None;
-        w.inside(d, h, k, |i| {
-            let v = x[i];
-            if best.is_none_or(|(b, _)| v > b || v.is_nan()) {
-                best = Some((v, i));
-            }
-        });
-        // A window of padding alone cannot arise from valid arguments; its value would be minus infinity.
-        let (v, i) = best.unwrap_or((T::from_f64(f64::NEG_INFINITY), 0));
+        let (v, i) = max_window(x, w, d, h, k);
         y[o] = v;
         if let Some(at) = &mut at {
             at[o] = i as i64;
         }
     });
+}
+
+/// Windows of a row that [`max_rows`] takes side by side.
+const SIDE: usize = 8;
+
+/// Row by row, windows that are alike side by side, the others one by one.
+fn max_rows<T: Element>(x: &[T], w: &Windows, y: &mut [T], mut at: Option<&mut [i64]>) {
+    let (from, to, stride) = w.alike;
+    let cols = w.axes[2].len();
+    let mut line = 0;
+    for &d in &w.axes[0] {
+        for &h in &w.axes[1] {
+            let out = &mut y[line..line + cols];
+            let mut places = at.as_deref_mut().map(|at| &mut at[line..line + cols]);
+            line += cols;
+            let side = if d.count * h.count > 0 { from..to } else { 0..0 };
+            for (o, &k) in w.axes[2].iter().enumerate().filter(|(o, _)| !side.contains(o)) {
+                let (v, i) = max_window(x, w, d, h, k);
+                out[o] = v;
+                if let Some(places) = &mut places {
+                    places[o] = i as i64;
+                }
+            }
+            // The last block begins so that it ends with the run: some windows are done twice.
+            let blocks = side.clone().step_by(SIDE).map(|o| o.min(side.end - SIDE));
+            dispatch(
+                #[inline(always)]
+                || {
+                    for o in blocks {
+                        let k = w.axes[2][o];
+                        let (best, place) = match stride {
+                            1 => max_side::<T, 1>(x, w, d, h, k, 1),
+                            2 => max_side::<T, 2>(x, w, d, h, k, 2),
+                            _ => max_side::<T, 0>(x, w, d, h, k, stride),
+                        };
+                        out[o..o + SIDE].copy_from_slice(&best);
+                        if let Some(places) = &mut places {
+                            for (l, to) in places[o..o + SIDE].iter_mut().enumerate() {
+                                *to = i64::from(place[l]) + (l * stride) as i64;
+                            }
+                        }
+                    }
+                },
+            );
+        }
+    }
+}
+
+/// The largest values of `SIDE` windows `stride` apart (`S` if known when this is compiled), and their places less those
+/// of the windows' distances.
+#[inline(always)]
+fn max_side<T: Element, const S: usize>(
+    x: &[T],
+    w: &Windows,
+    d: Span,
+    h: Span,
+    k: Span,
+    stride: usize,
+) -> ([T; SIDE], [i32; SIDE]) {
+    let stride = if S > 0 { S } else { stride };
+    let mut best = [T::from_f64(f64::NEG_INFINITY); SIDE];
+    let mut place = [-1i32; SIDE];
+    w.inside(d, h, k, |i| {
+        let x = &x[i..i + (SIDE - 1) * stride + 1];
+        for l in 0..SIDE {
+            let v = x[l * stride];
+            // The first value of a window is taken whatever it is.
+            let take = (v > best[l]) | v.is_nan() | (place[l] < 0);
+            best[l] = if take { v } else { best[l] };
+            place[l] = if take { i as i32 } else { place[l] };
+        }
+    });
+    (best, place)
 }
 
 /// The 2 x 2 windows of stride 2 that most networks have.
@@ -431,5 +543,34 @@ mod tests {
         avg_pool_grad(raw(&g, &os, &ot), &w, raw(&dx, &is, &it), Divisor::Covered).unwrap();
         assert!((dx.iter().sum::<f32>() - 18.0).abs() < 1e-4);
         assert_eq!(DType::F32, f32::DTYPE);
+    }
+
+    /// Windows side by side give what one by one gives: ties, NaN and infinities included.
+    #[test]
+    fn side_by_side_as_one_by_one() {
+        for (kernel, stride, padding, dilation) in
+            [(3, 1, 1, 1), (3, 2, 1, 1), (2, 3, 0, 2), (5, 1, 2, 1), (3, 2, 0, 1)]
+        {
+            let (h, w) = (13, 43);
+            let axis = |n: usize| {
+                let out = (n + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1;
+                (n, spans(n, out, kernel, stride, padding, dilation).unwrap())
+            };
+            let win = Windows::new(vec![axis(h), axis(w)]);
+            assert!(win.alike.1 - win.alike.0 >= SIDE);
+            let x: Vec<f32> = (0..h * w)
+                .map(|i| match i * 7919 % 31 {
+                    0 => f32::NAN,
+                    1..4 => f32::NEG_INFINITY,
+                    v => (v % 5) as f32,
+                })
+                .collect();
+            let n = win.out_plane();
+            let (mut y, mut at, mut z, mut to) = (vec![0.0f32; n], vec![0i64; n], vec![0.0f32; n], vec![0i64; n]);
+            max_rows(&x, &win, &mut y, Some(&mut at));
+            max_plane(&x, &win, &mut z, Some(&mut to));
+            assert_eq!(at, to, "{kernel} {stride} {padding} {dilation}");
+            assert!(y.iter().zip(&z).all(|(a, b)| a.to_bits() == b.to_bits()));
+        }
     }
 }

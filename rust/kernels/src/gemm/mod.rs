@@ -36,6 +36,8 @@ impl Default for Epilogue<'_> {
 
 /// Products of fewer multiplications than this read their operands in place.
 const SMALL: usize = 40_000;
+/// Up to this many rows and columns operands are read in place, however long the sums.
+const SQUARE: usize = 32;
 /// A batch's chunk has at least this many multiplications.
 const BATCH_GRAIN: usize = 400_000;
 
@@ -60,11 +62,14 @@ pub(crate) unsafe fn one<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Resu
     }
     // SAFETY: passed on; strides were checked for each way.
     unsafe {
-        if p.b.rs == 1 && p.a.cs == 1 && p.a.rs >= 0 && (p.m <= 8 || p.n <= 4 || work <= SMALL / 2) && p.k > 1 {
+        // A small square of long sums: each value is used too few times to pay for a packed copy.
+        let square = p.m <= SQUARE && p.n <= SQUARE;
+        let few = p.m <= 8 || p.n <= 4 || work <= SMALL / 2 || square;
+        if p.b.rs == 1 && p.a.cs == 1 && p.a.rs >= 0 && few && p.k > 1 {
             skinny::dots(p, isa);
         } else if p.b.cs == 1 && p.m == 1 && p.n >= 64 {
             skinny::row(p);
-        } else if p.k == 0 || (p.b.cs == 1 && (p.m <= 12 || work <= SMALL)) {
+        } else if p.k == 0 || (p.b.cs == 1 && (p.m <= 12 || work <= SMALL || square)) {
             skinny::loose(p, isa);
         } else if alone {
             blocked::serial(p, isa)?;

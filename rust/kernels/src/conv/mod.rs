@@ -9,20 +9,20 @@ mod geometry;
 mod outer;
 mod pixels;
 mod planes;
+mod product;
 #[cfg(test)]
 mod tests;
 mod weight;
 mod window;
 
-use crate::gemm::View;
-use crate::gemm::blocked::{Gemm, Items, Problem, wide};
-use crate::parallel::{SendPtr, for_range};
+use crate::gemm::blocked::Gemm;
+use crate::parallel::SendPtr;
 use crate::room::{self, or_stop};
 use crate::{Raw, scratch};
 use direct::{Pass, Weights};
 pub use geometry::{Axis, ConvParams, Geometry};
+use product::{thin, thin_lines, thinned};
 use rustnn_base::{DType, Float, Result, bf16, f16, layout, not_implemented, runtime_error};
-use rustnn_simd::arch::Add;
 use rustnn_simd::{Isa, isa};
 use window::AxisRun;
 
@@ -59,40 +59,6 @@ fn flatten(mut geo: Geometry) -> Geometry {
     geo
 }
 
-/// A convolution with one tap and a stride reads every so many values: of those alone it is one without a stride.
-fn thinned(geo: &Geometry) -> Option<Geometry> {
-    let one = geo.axes.iter().all(|a| a.kernel == 1 && a.padding == 0);
-    let axes = geo.axes.map(|a| Axis { input: a.output, stride: 1, ..a });
-    (one && geo.axes.iter().any(|a| a.stride > 1)).then_some(Geometry { axes, ..*geo })
-}
-
-/// Calls `f(values of a line in the thinned planes, place of the first in the whole ones)` for every line of every plane.
-fn thin_lines(geo: &Geometry, planes: usize, f: impl Fn(std::ops::Range<usize>, usize) + Sync) {
-    let [d, h, w] = sizes(geo, |a| a.output);
-    let [sd, sh, _] = sizes(geo, |a| a.stride);
-    let [_, ih, iw] = sizes(geo, |a| a.input);
-    for_range(planes * d * h, (32_768 / w.max(1)).max(1), |r| {
-        for i in r {
-            let (plane, z, y) = (i / (d * h), i / h % d, i % h);
-            f(i * w..(i + 1) * w, plane * geo.in_plane() + (z * sd * ih + y * sh) * iw);
-        }
-    });
-}
-
-/// The values of `x` that a convolution of one tap reads.
-///
-/// # Safety
-/// `dst` has room for as many planes of the output's size as `x` has of the input's.
-unsafe fn thin<T: Gemm>(geo: &Geometry, x: &[T], dst: *mut T) {
-    let (dst, step) = (SendPtr(dst), geo.axes[2].stride);
-    thin_lines(geo, geo.batch * geo.groups * geo.cin, |line, from| {
-        for (i, to) in line.enumerate() {
-            // SAFETY: by this function's contract; lines are disjoint.
-            unsafe { *dst.get().add(to) = x[from + i * step] };
-        }
-    });
-}
-
 fn sizes(geo: &Geometry, f: impl Fn(&Axis) -> usize) -> [usize; 3] {
     std::array::from_fn(|d| f(&geo.axes[d]))
 }
@@ -108,52 +74,14 @@ unsafe fn run<T: Gemm>(pass: &Pass<T>, isa: Isa) -> Result<()> {
             planes::run(pass)
         } else if pixels::suits(pass) {
             pixels::run(pass, isa)
-        } else if is_product(pass) {
-            product(pass, isa)
+        } else if product::suits(pass) {
+            product::run(pass, isa)
+        } else if product::suits_few(pass) {
+            product::run_few(pass, isa)
         } else {
             direct::run(pass, isa)
         }
     }
-}
-
-/// Whether a pass has one tap in place (see [`flatten`]), so that each image is a matrix product, large enough to pack.
-fn is_product<T>(p: &Pass<T>) -> bool {
-    let line = |a: &AxisRun| a.step == 1 && a.dst_step == 1 && a.taps.len() == 1 && a.taps[0].1 == 0;
-    p.axes.iter().all(line)
-        && p.axes[0].n == 1
-        && p.axes[1].n == 1
-        && p.axes[2].n == p.source[2]
-        && p.source == p.target
-        && p.cout >= 8
-        && p.cin >= 16
-        && p.axes[2].n >= 64
-}
-
-/// Runs a pass of one tap: `dst[n, g] = weight[g] * src[n, g]` for every image, the weight packed once.
-///
-/// # Safety
-/// As [`direct::run`]; [`is_product`].
-unsafe fn product<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
-    let plane = p.source[2];
-    let w = &p.weights;
-    for g in 0..p.groups {
-        let problem = Problem {
-            m: p.cout,
-            n: plane,
-            k: p.cin,
-            a: View { ptr: w.values.as_ptr().wrapping_add(g * w.group), rs: w.out as isize, cs: w.input as isize },
-            b: View { ptr: p.src.wrapping_add(g * p.cin * plane), rs: plane as isize, cs: 1 },
-            c: p.dst.wrapping_add(g * p.cout * plane),
-            ldc: plane,
-            alpha: T::ONE,
-            add: if p.bias.is_null() { Add::Nothing } else { Add::PerRow },
-            bias: if p.bias.is_null() { p.bias } else { p.bias.wrapping_add(g * p.cout) },
-        };
-        let items = Items { count: p.batch, b: p.groups * p.cin * plane, c: p.groups * p.cout * plane };
-        // SAFETY: the images and the weight are as large as the pass says; images of the result are disjoint.
-        unsafe { wide(&problem, T::micro(isa), items)? };
-    }
-    Ok(())
 }
 
 fn forward_of<T: Gemm>(geo: Geometry, x: &[T], w: &[T], bias: Option<&[T]>, out: &mut [T], isa: Isa) -> Result<()> {

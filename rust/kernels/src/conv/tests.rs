@@ -108,7 +108,11 @@ fn check<T: Gemm>(input: &[usize], weight: &[usize], stride: usize, padding: usi
 #[test]
 fn agrees_with_plain_loops() {
     type Case = (&'static [usize], &'static [usize], usize, usize, usize, usize);
-    let cases: [Case; 43] = [
+    let cases: [Case; 46] = [
+        // Few outputs.
+        (&[1, 40, 2, 2], &[24, 40, 3, 3], 1, 1, 1, 1),
+        (&[3, 20, 4, 3], &[18, 10, 3, 2], 2, 1, 1, 2),
+        (&[2, 70, 1], &[9, 70, 1], 1, 0, 1, 1),
         // Depthwise: strides, dilation, several channels per group, lines.
         (&[2, 17, 14, 14], &[17, 1, 3, 3], 1, 1, 1, 17),
         (&[2, 5, 13, 12], &[10, 1, 5, 3], 2, 2, 1, 5),

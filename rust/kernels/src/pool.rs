@@ -8,8 +8,9 @@ use crate::parallel::{SendPtr, for_range};
 use crate::room;
 use rustnn_base::dtype::Real;
 use rustnn_base::layout::count;
-use rustnn_base::{Element, Float, Result, runtime_error, with_float, with_number};
-use rustnn_simd::dispatch;
+use rustnn_base::{DType, Element, Float, Result, runtime_error, with_float, with_number};
+use rustnn_simd::arch::max_windows;
+use rustnn_simd::{Isa, dispatch, isa};
 
 /// The inputs that one output covers along an axis: `start, start + step, ..`, `count` of them; `padded` counts those
 /// in the padding too.
@@ -160,9 +161,14 @@ fn over_planes(planes: usize, per_plane: usize, f: impl Fn(usize) + Sync) {
     for_range(planes, (32_768 / per_plane.max(1)).max(1), |r| r.for_each(&f));
 }
 
+/// Windows that [`max_rows`] takes side by side, and how many must be alike.
+const SIDE: usize = 8;
+const LEAST: usize = 3;
+
 /// The largest value of each window; its place in the plane goes to `indices` (int64) if given. NaN wins.
 pub fn max_pool(input: Raw, w: &Windows, out: Raw, indices: Option<Raw>) -> Result<()> {
     let planes = w.planes(&input, &out)?;
+    let isa = isa();
     with_number!(input.dtype(), T => {
         let (x, y) = (input.slice::<T>()?, out.slice_mut::<T>()?);
         let at = match indices {
@@ -181,11 +187,18 @@ pub fn max_pool(input: Raw, w: &Windows, out: Raw, indices: Option<Raw>) -> Resu
                     at.map(|a| std::slice::from_raw_parts_mut(a.get().add(p * op), op)),
                 )
             };
-            let (from, to, _) = w.alike;
+            let wide = T::DTYPE == DType::F32 && w.alike.1 - w.alike.0 >= LEAST && w.alike.2 <= 2 && isa > Isa::Scalar;
             if w.pairs {
                 max_pairs(x, w, y, at);
-            } else if to - from >= SIDE && ip <= i32::MAX as usize {
-                max_rows(x, w, y, at);
+            } else if wide && u32::try_from(ip).is_ok() {
+                // SAFETY: values of this type, as was just looked up.
+                let (x, y) = unsafe {
+                    (
+                        std::slice::from_raw_parts(x.as_ptr().cast::<f32>(), ip),
+                        std::slice::from_raw_parts_mut(y.as_mut_ptr().cast::<f32>(), op),
+                    )
+                };
+                max_rows(x, w, y, at, isa);
             } else {
                 max_plane(x, w, y, at);
             }
@@ -197,15 +210,24 @@ pub fn max_pool(input: Raw, w: &Windows, out: Raw, indices: Option<Raw>) -> Resu
 /// The largest value of a window and its place.
 #[inline(always)]
 fn max_window<T: Element>(x: &[T], w: &Windows, d: Span, h: Span, k: Span) -> (T, usize) {
-    let mut best: Option<(T, usize)> = None;
-    w.inside(d, h, k, |i| {
-        let v = x[i];
-        if best.is_none_or(|(b, _)| v > b || v.is_nan()) {
-            best = Some((v, i));
+    if d.count * h.count * k.count == 0 {
+        // A window of padding alone cannot arise from valid arguments; its value would be minus infinity.
+        return (T::from_f64(f64::NEG_INFINITY), 0);
+    }
+    let mut at = (d.start * w.input[1] + h.start) * w.input[2] + k.start;
+    let mut best = x[at];
+    for i in 0..d.count {
+        for j in 0..h.count {
+            let line = ((d.start + i * d.step) * w.input[1] + h.start + j * h.step) * w.input[2] + k.start;
+            for t in 0..k.count {
+                let v = x[line + t * k.step];
+                if v > best || v.is_nan() {
+                    (best, at) = (v, line + t * k.step);
+                }
+            }
         }
-    });
-    // A window of padding alone cannot arise from valid arguments; its value would be minus infinity.
-    best.unwrap_or((T::from_f64(f64::NEG_INFINITY), 0))
+    }
+    (best, at)
 }
 
 fn max_plane<T: Element>(x: &[T], w: &Windows, y: &mut [T], mut at: Option<&mut [i64]>) {
@@ -218,77 +240,53 @@ fn max_plane<T: Element>(x: &[T], w: &Windows, y: &mut [T], mut at: Option<&mut 
     });
 }
 
-/// Windows of a row that [`max_rows`] takes side by side.
-const SIDE: usize = 8;
-
-/// Row by row, windows that are alike side by side, the others one by one.
-fn max_rows<T: Element>(x: &[T], w: &Windows, y: &mut [T], mut at: Option<&mut [i64]>) {
+/// Row by row, single-precision windows that are alike eight side by side, the others one by one.
+fn max_rows(x: &[f32], w: &Windows, y: &mut [f32], mut at: Option<&mut [i64]>, isa: Isa) {
     let (from, to, stride) = w.alike;
     let cols = w.axes[2].len();
+    let mut taps: Vec<u32> = Vec::new();
     let mut line = 0;
     for &d in &w.axes[0] {
         for &h in &w.axes[1] {
             let out = &mut y[line..line + cols];
             let mut places = at.as_deref_mut().map(|at| &mut at[line..line + cols]);
             line += cols;
-            let side = if d.count * h.count > 0 { from..to } else { 0..0 };
-            for (o, &k) in w.axes[2].iter().enumerate().filter(|(o, _)| !side.contains(o)) {
-                let (v, i) = max_window(x, w, d, h, k);
+            taps.clear();
+            w.inside(d, h, Span { start: 0, ..w.axes[2][from] }, |i| taps.push(i as u32));
+            let reach = taps.iter().max().map_or(usize::MAX, |&t| t as usize + 7 * stride + 1);
+            let mut o = 0;
+            while o < cols {
+                // A block ends with the run at the latest; those that begin earlier are done twice.
+                let first = if to - from >= SIDE { o.min(to - SIDE) } else { o };
+                let start = w.axes[2][first].start;
+                if o >= from && o < to && start.saturating_add(reach) <= x.len() {
+                    let (mut best, mut place) = ([0.0; SIDE], [0; SIDE]);
+                    // SAFETY: the furthest tap of the furthest window lies within the plane.
+                    if unsafe { max_windows(isa, x[start..].as_ptr(), &taps, stride == 2, &mut best, &mut place) } {
+                        let n = SIDE.min(to - first);
+                        if n == SIDE {
+                            out[first..first + SIDE].copy_from_slice(&best);
+                        } else {
+                            out[first..first + n].copy_from_slice(&best[..n]);
+                        }
+                        if let Some(places) = &mut places {
+                            for (l, p) in places[first..first + n].iter_mut().enumerate() {
+                                *p = i64::from(place[l]) + (start + l * stride) as i64;
+                            }
+                        }
+                        o = first + n;
+                        continue;
+                    }
+                }
+                let (v, i) = max_window(x, w, d, h, w.axes[2][o]);
                 out[o] = v;
                 if let Some(places) = &mut places {
                     places[o] = i as i64;
                 }
+                o += 1;
             }
-            // The last block begins so that it ends with the run: some windows are done twice.
-            let blocks = side.clone().step_by(SIDE).map(|o| o.min(side.end - SIDE));
-            dispatch(
-                #[inline(always)]
-                || {
-                    for o in blocks {
-                        let k = w.axes[2][o];
-                        let (best, place) = match stride {
-                            1 => max_side::<T, 1>(x, w, d, h, k, 1),
-                            2 => max_side::<T, 2>(x, w, d, h, k, 2),
-                            _ => max_side::<T, 0>(x, w, d, h, k, stride),
-                        };
-                        out[o..o + SIDE].copy_from_slice(&best);
-                        if let Some(places) = &mut places {
-                            for (l, to) in places[o..o + SIDE].iter_mut().enumerate() {
-                                *to = i64::from(place[l]) + (l * stride) as i64;
-                            }
-                        }
-                    }
-                },
-            );
         }
     }
-}
-
-/// The largest values of `SIDE` windows `stride` apart (`S` if known when this is compiled), and their places less those
-/// of the windows' distances.
-#[inline(always)]
-fn max_side<T: Element, const S: usize>(
-    x: &[T],
-    w: &Windows,
-    d: Span,
-    h: Span,
-    k: Span,
-    stride: usize,
-) -> ([T; SIDE], [i32; SIDE]) {
-    let stride = if S > 0 { S } else { stride };
-    let mut best = [T::from_f64(f64::NEG_INFINITY); SIDE];
-    let mut place = [-1i32; SIDE];
-    w.inside(d, h, k, |i| {
-        let x = &x[i..i + (SIDE - 1) * stride + 1];
-        for l in 0..SIDE {
-            let v = x[l * stride];
-            // The first value of a window is taken whatever it is.
-            let take = (v > best[l]) | v.is_nan() | (place[l] < 0);
-            best[l] = if take { v } else { best[l] };
-            place[l] = if take { i as i32 } else { place[l] };
-        }
-    });
-    (best, place)
 }
 
 /// The 2 x 2 windows of stride 2 that most networks have.
@@ -549,7 +547,7 @@ mod tests {
     #[test]
     fn side_by_side_as_one_by_one() {
         for (kernel, stride, padding, dilation) in
-            [(3, 1, 1, 1), (3, 2, 1, 1), (2, 3, 0, 2), (5, 1, 2, 1), (3, 2, 0, 1)]
+            [(3, 1, 1, 1), (3, 2, 1, 1), (2, 2, 0, 2), (5, 1, 2, 1), (3, 2, 0, 1)]
         {
             let (h, w) = (13, 43);
             let axis = |n: usize| {
@@ -558,19 +556,21 @@ mod tests {
             };
             let win = Windows::new(vec![axis(h), axis(w)]);
             assert!(win.alike.1 - win.alike.0 >= SIDE);
-            let x: Vec<f32> = (0..h * w)
-                .map(|i| match i * 7919 % 31 {
-                    0 => f32::NAN,
-                    1..4 => f32::NEG_INFINITY,
-                    v => (v % 5) as f32,
-                })
-                .collect();
-            let n = win.out_plane();
-            let (mut y, mut at, mut z, mut to) = (vec![0.0f32; n], vec![0i64; n], vec![0.0f32; n], vec![0i64; n]);
-            max_rows(&x, &win, &mut y, Some(&mut at));
-            max_plane(&x, &win, &mut z, Some(&mut to));
-            assert_eq!(at, to, "{kernel} {stride} {padding} {dilation}");
-            assert!(y.iter().zip(&z).all(|(a, b)| a.to_bits() == b.to_bits()));
+            for isa in Isa::available() {
+                let x: Vec<f32> = (0..h * w)
+                    .map(|i| match i * 7919 % 31 {
+                        0 => f32::NAN,
+                        1..4 => f32::NEG_INFINITY,
+                        v => (v % 5) as f32,
+                    })
+                    .collect();
+                let n = win.out_plane();
+                let (mut y, mut at, mut z, mut to) = (vec![0.0f32; n], vec![0i64; n], vec![0.0f32; n], vec![0i64; n]);
+                max_rows(&x, &win, &mut y, Some(&mut at), isa);
+                max_plane(&x, &win, &mut z, Some(&mut to));
+                assert_eq!(at, to, "{kernel} {stride} {padding} {dilation}");
+                assert!(y.iter().zip(&z).all(|(a, b)| a.to_bits() == b.to_bits()));
+            }
         }
     }
 }

@@ -25,6 +25,31 @@ pub fn fetch<T>(p: *const T) {
     let _ = p;
 }
 
+/// The largest values of eight windows that begin side by side, or two apart (`two`), and the tap (a place relative to the
+/// window's first) that each is at: the first of equal ones, the last NaN if there are any. False, and nothing done, where
+/// `isa` has no instructions for it. Comparing and choosing in one loop is what the compiler does not vectorise.
+///
+/// # Safety
+/// `x + tap` shows 8 readable values (15 if `two`) for every tap; the CPU has `isa`.
+#[inline]
+pub unsafe fn max_windows(
+    isa: Isa,
+    x: *const f32,
+    taps: &[u32],
+    two: bool,
+    best: &mut [f32; 8],
+    place: &mut [u32; 8],
+) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if isa >= Isa::Avx2 {
+        // SAFETY: passed on.
+        unsafe { x86::max_windows(x, taps, two, best, place) };
+        return true;
+    }
+    let _ = (isa, x, taps, two, best, place);
+    false
+}
+
 /// What is added to a tile's products before they are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Add {

@@ -169,6 +169,43 @@ intrinsics!(
     |v| _mm512_reduce_add_pd(v)
 );
 
+/// The largest values of eight windows side by side, and where they are: see [`super::max_windows`].
+///
+/// # Safety
+/// As there; the CPU has AVX2.
+#[target_feature(enable = "avx2")]
+pub unsafe fn max_windows(x: *const f32, taps: &[u32], two: bool, best: &mut [f32; 8], place: &mut [u32; 8]) {
+    use std::arch::x86_64::*;
+    // SAFETY: by this function's contract, for each tap.
+    let at = |tap: u32| unsafe {
+        let x = x.add(tap as usize);
+        let a = _mm256_loadu_ps(x);
+        if two {
+            // Of 15 values in a row those at even places; the last vector begins one early.
+            let b = _mm256_loadu_ps(x.add(7));
+            let b = _mm256_permutevar8x32_ps(b, _mm256_setr_epi32(1, 3, 5, 7, 1, 3, 5, 7));
+            let a = _mm256_permutevar8x32_ps(a, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6));
+            _mm256_blend_ps::<0xF0>(a, b)
+        } else {
+            a
+        }
+    };
+    let Some((&first, rest)) = taps.split_first() else { return };
+    let mut most = at(first);
+    let mut which = _mm256_castsi256_ps(_mm256_set1_epi32(first as i32));
+    for &tap in rest {
+        let v = at(tap);
+        let take = _mm256_or_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(v, most), _mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+        most = _mm256_blendv_ps(most, v, take);
+        which = _mm256_blendv_ps(which, _mm256_castsi256_ps(_mm256_set1_epi32(tap as i32)), take);
+    }
+    // SAFETY: eight values each.
+    unsafe {
+        _mm256_storeu_ps(best.as_mut_ptr(), most);
+        _mm256_storeu_ps(place.as_mut_ptr().cast(), which);
+    }
+}
+
 /// Stores the first `n` lanes, fewer than all, by halves: AVX2's masked store is tens of operations on AMD's CPUs.
 ///
 /// # Safety

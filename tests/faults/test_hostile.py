@@ -105,6 +105,8 @@ def test_a_file_that_does_not_fit_leaves_the_old_one(form: str, tmp_path) -> Non
         "torch.mv(E.expand(3, -1), E)",
         "torch.einsum('i,i->', E, E)",
         "torch.nn.functional.fractional_max_pool2d(torch.zeros(1, 1, 4, 4), 2, output_size=2**62)",
+        "torch.nn.functional.conv2d(torch.zeros(2, 4, 8, 8), torch.zeros(4, 1, 9, 9), None, 1, 2**40, 1, 4)",
+        "torch.nn.functional.conv2d(torch.zeros(2, 4, 8, 8), torch.zeros(4, 1, 3, 3), None, 1, 2**40, 2**40, 4)",
         "torch.tensor(A)",
         "torch.zeros(3) + A",
         "torch.nn.functional.max_unpool2d(torch.zeros(1, 1, 2, 2), I, 2, output_size=range(10**12))",

@@ -1,8 +1,10 @@
 //! Convolutions of one to three dimensions, any stride, padding, dilation and groups, on contiguous `[N, C, ..]`.
 //!
-//! [`forward`], [`grad_input`] (which is also the transposed convolution) and [`grad_weight`] all read a small padded
-//! copy of the rows they need ([`window`]); no matrix of patches is built and no layout is changed. Only where images are
-//! so small that their rows would not fill vectors are outputs of many images put side by side ([`pixels`]).
+//! [`forward`], [`grad_input`] (which is also the transposed convolution) and [`grad_weight`] choose their way by the shape
+//! alone; no matrix of patches is built and no layout is changed. Most read a small padded copy of the rows they need
+//! ([`window`]): [`direct`] the first two, [`outer`] the weight's gradient, [`weight`] that of few output channels. One tap
+//! is a product as it stands, few outputs are dot products with the weight ([`product`]); depthwise planes are done one by
+//! one ([`planes`]); of images so small that their rows would not fill vectors the outputs stand side by side ([`pixels`]).
 
 mod direct;
 mod geometry;

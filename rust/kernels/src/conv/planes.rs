@@ -20,6 +20,8 @@ const SIDE: usize = 64;
 /// Lanes of a tap's sum in the weight's gradient, for every instruction set, and taps summed side by side.
 const LANES: usize = 16;
 const TAPS: usize = 3;
+/// Values of a plane, borders included, beyond which it is not copied whole.
+const LARGEST: usize = 4 << 20;
 /// Values worth handing to another thread, read or written.
 const GRAIN: usize = 65_536;
 
@@ -37,8 +39,10 @@ pub fn suits_weight(geo: &Geometry, axes: &[AxisRun; 3]) -> bool {
     geo.cin == 1 && geo.cout <= MOST && geo.axes[0].input == 1 && trivial(&axes[0]) && some(axes) && geo.batch > 0
 }
 
+/// Whether there is something to do, on planes that may be copied whole.
 fn some(axes: &[AxisRun; 3]) -> bool {
     axes.iter().all(|a| a.n > 0 && !a.taps.is_empty())
+        && axes.iter().map(|a| a.span(0, a.n).1.saturating_add(a.step)).fold(1, usize::saturating_mul) <= LARGEST
 }
 
 /// Layout of a plane's copy.
@@ -66,11 +70,8 @@ struct Run {
 impl Plane {
     fn new(axes: &[AxisRun; 3], source: [usize; 3]) -> Result<Plane> {
         let a = [&axes[1], &axes[2]];
-        let low = a.map(|a| a.taps.iter().map(|t| t.1).min().unwrap_or(0));
-        let span: [usize; 2] = std::array::from_fn(|d| {
-            let high = a[d].taps.iter().map(|t| t.1).max().unwrap_or(0);
-            ((a[d].n - 1) * a[d].step).saturating_add((high - low[d]) as usize + 1)
-        });
+        let low = a.map(|a| a.span(0, a.n).0);
+        let span = a.map(|a| a.span(0, a.n).1);
         let step = a.map(|a| a.step);
         let (rows, row) = (span[0].div_ceil(step[0]), span[1].div_ceil(step[1]));
         let mut offsets = room::with_capacity(a[0].taps.len() * a[1].taps.len())?;
@@ -82,13 +83,15 @@ impl Plane {
             }
         }
         let flat = (a[0].n - 1).saturating_mul(row).saturating_add(a[1].n);
-        let mut runs = room::with_capacity(span[0].min(source[1]).saturating_mul(step[1]))?;
+        let mut runs = room::with_capacity(span[0].min(source[1]).saturating_mul(step[1].min(span[1]).min(source[2])))?;
         let [_, sh, sw] = source;
-        for r in 0..span[0] {
-            let y = low[0] + r as isize;
-            if y < 0 || y >= sh as isize {
+        // Not over the rows read, of which padding may make any number, but over those there are.
+        for y in 0..sh {
+            let r = y as isize - low[0];
+            if r < 0 || r as usize >= span[0] {
                 continue;
             }
+            let r = r as usize;
             for c in 0..step[1].min(span[1]) {
                 // Columns first, first + step, ..: those below 0 and from sw on have no source.
                 let first = low[1] + c as isize;
@@ -97,7 +100,7 @@ impl Plane {
                 let b = b.min(row);
                 if a < b {
                     let place = (((r % step[0]) * step[1] + c) * rows + r / step[0]) * row + a;
-                    let from = y as usize * sw + (first + (a * step[1]) as isize) as usize;
+                    let from = y * sw + (first + (a * step[1]) as isize) as usize;
                     runs.push(Run { src: from, dst: place, len: b - a });
                 }
             }

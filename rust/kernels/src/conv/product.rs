@@ -20,7 +20,8 @@ const FEW: usize = 15;
 pub fn thinned(geo: &Geometry) -> Option<Geometry> {
     let one = geo.axes.iter().all(|a| a.kernel == 1 && a.padding == 0);
     let axes = geo.axes.map(|a| Axis { input: a.output, stride: 1, ..a });
-    (one && geo.axes.iter().any(|a| a.stride > 1)).then_some(Geometry { axes, ..*geo })
+    let some = geo.batch > 0 && geo.cin > 0 && geo.out_plane() > 0;
+    (one && some && geo.axes.iter().any(|a| a.stride > 1)).then_some(Geometry { axes, ..*geo })
 }
 
 /// Calls `f(values of a line in the thinned planes, place of the first in the whole ones)` for every line of every plane.

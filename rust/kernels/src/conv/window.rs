@@ -27,7 +27,7 @@ impl AxisRun {
         self.taps.iter().map(|t| t.1).max().unwrap_or(0)
     }
     /// Source positions that outputs `q0..q1` read: first and number.
-    fn span(&self, q0: usize, q1: usize) -> (isize, usize) {
+    pub fn span(&self, q0: usize, q1: usize) -> (isize, usize) {
         let first = (q0 * self.step) as isize + self.low();
         (first, (q1 - q0).saturating_sub(1) * self.step + (self.high() - self.low()) as usize + 1)
     }

@@ -14,17 +14,49 @@ macro_rules! each {
     ($i:ident, $n:ident, $body:block, $($k:literal)*) => { $(if $k < $n { let $i: usize = $k; $body })* };
 }
 
-/// A copy of an array of sums that may go to memory: were it the sums themselves, they would be stored at every step.
-macro_rules! settled {
-    ($acc:ident, $m:ident <= $mm:tt, $n:ident <= $nn:tt) => {{
-        let mut copy = [[zero(); $n]; $m];
+/// Scales a tile's sums, adds what is to be added, and stores them. Written out where the sums are, see [`each!`]: a
+/// function that takes them by address has them stored at every step.
+macro_rules! finish {
+    ($g:ident, $acc:ident, $L:expr, $m:ident <= $mm:tt, $n:ident <= $nn:tt) => {
+        if $g.alpha != 1.0 {
+            let alpha = splat($g.alpha);
+            finish!(@ $acc, $m <= $mm, $n <= $nn, |_i, _j, v| mul(alpha, v));
+        }
+        // Of the last vector only some columns may exist.
+        let whole = |j: usize| j + 1 < $n || $g.last == $L;
+        match $g.add {
+            Add::Nothing => {}
+            Add::Dst => {
+                finish!(@ $acc, $m <= $mm, $n <= $nn, |i, j, v| {
+                    let c = $g.c.add(i * $g.ldc + j * $L);
+                    add(if whole(j) { load(c) } else { load_n(c, $g.last) }, v)
+                });
+            }
+            Add::PerRow => {
+                finish!(@ $acc, $m <= $mm, $n <= $nn, |i, _j, v| add(splat(*$g.bias.add(i)), v));
+            }
+            Add::PerColumn => {
+                finish!(@ $acc, $m <= $mm, $n <= $nn, |_i, j, v| {
+                    let d = $g.bias.add(j * $L);
+                    add(if whole(j) { load(d) } else { load_n(d, $g.last) }, v)
+                });
+            }
+        }
         each!(i < $m <= $mm, {
             each!(j < $n <= $nn, {
-                copy[i][j] = $acc[i][j];
+                let c = $g.c.add(i * $g.ldc + j * $L);
+                if whole(j) { store(c, $acc[i][j]) } else { store_n(c, $g.last, $acc[i][j]) }
             });
         });
-        copy
-    }};
+    };
+    (@ $acc:ident, $m:ident <= $mm:tt, $n:ident <= $nn:tt, |$i:ident, $j:ident, $v:ident| $new:expr) => {
+        each!($i < $m <= $mm, {
+            each!($j < $n <= $nn, {
+                let $v = $acc[$i][$j];
+                $acc[$i][$j] = $new;
+            });
+        });
+    };
 }
 
 /// Repeats a step, four times per jump: left to itself the compiler does not unroll these loops, and a jump per step
@@ -49,39 +81,14 @@ macro_rules! tile_kernels {
     ($(#[$tf:meta])* $T:ty, $L:expr) => {
         use crate::arch::{Add, ConvArgs, DotArgs, GemmArgs, TapsArgs, fetch};
 
-        /// Scales a tile's sums, adds what is to be added, and stores them.
-        ///
-        /// # Safety
-        /// As [`gemm`].
-        #[inline]
-        $(#[$tf])*
-        unsafe fn finish<const M: usize, const N: usize>(g: &GemmArgs<$T>, acc: &[[V; N]; M]) {
-            // SAFETY: all reads and writes are those that `GemmArgs` allows, by this function's contract.
-            unsafe {
-                for i in 0..M {
-                    for j in 0..N {
-                        let c = g.c.add(i * g.ldc + j * $L);
-                        let whole = j + 1 < N || g.last == $L;
-                        let v = if g.alpha == 1.0 { acc[i][j] } else { mul(splat(g.alpha), acc[i][j]) };
-                        let v = match g.add {
-                            Add::Nothing => v,
-                            Add::Dst => add(if whole { load(c) } else { load_n(c, g.last) }, v),
-                            Add::PerRow => add(splat(*g.bias.add(i)), v),
-                            Add::PerColumn => {
-                                let d = g.bias.add(j * $L);
-                                add(if whole { load(d) } else { load_n(d, g.last) }, v)
-                            }
-                        };
-                        if whole { store(c, v) } else { store_n(c, g.last, v) }
-                    }
-                }
-            }
-        }
-
-        /// Has the tile's place in memory brought near while the sums are made: from L3 it costs a tenth of a product.
+        /// Has the tile's place in memory brought near while the sums are made, if that is time enough: from L3 it costs a
+        /// tenth of a product.
         #[inline]
         $(#[$tf])*
         fn ahead<const M: usize, const N: usize>(g: &GemmArgs<$T>) {
+            if g.k < 64 {
+                return;
+            }
             each!(i < M <= 12, {
                 let c = g.c.wrapping_add(i * g.ldc);
                 fetch(c);
@@ -112,7 +119,7 @@ macro_rules! tile_kernels {
                     a = a.offset(if PACKED { M as isize } else { g.a_ks });
                     b = b.offset(if PACKED { (N * $L) as isize } else { g.b_ks });
                 });
-                finish(g, &settled!(acc, M <= 12, N <= 2));
+                finish!(g, acc, $L, M <= 12, N <= 2);
             }
         }
 
@@ -145,7 +152,7 @@ macro_rules! tile_kernels {
                     at += g.a_ks;
                     b = b.add(N * $L);
                 });
-                finish(g, &settled!(acc, M <= 12, N <= 2));
+                finish!(g, acc, $L, M <= 12, N <= 2);
             }
         }
 
@@ -180,33 +187,7 @@ macro_rules! tile_kernels {
                     off = off.add(1);
                     b = b.add(N * $L);
                 });
-                finish(g, &settled!(acc, M <= 6, N <= 2));
-            }
-        }
-
-        /// Adds what is to be added to a tile of outputs and stores them.
-        ///
-        /// # Safety
-        /// As [`conv`].
-        #[inline]
-        $(#[$tf])*
-        unsafe fn put<const M: usize, const N: usize>(g: &ConvArgs<$T>, acc: &[[V; N]; M]) {
-            // SAFETY: all reads and writes are those that `ConvArgs` allows, by this function's contract.
-            unsafe {
-                for j in 0..N {
-                    let n = *g.lanes.add(j) as usize;
-                    let dst = *g.dst.add(j);
-                    for i in 0..M {
-                        let c = dst.add(i * g.ms);
-                        let v = acc[i][j];
-                        let v = match g.add {
-                            Add::Nothing | Add::PerColumn => v,
-                            Add::Dst => add(if n == $L { load(c) } else { load_n(c, n) }, v),
-                            Add::PerRow => add(splat(*g.bias.add(i)), v),
-                        };
-                        if n == $L { store(c, v) } else { store_n(c, n, v) }
-                    }
-                }
+                finish!(g, acc, $L, M <= 6, N <= 2);
             }
         }
 
@@ -222,11 +203,13 @@ macro_rules! tile_kernels {
                 each!(j < N <= 8, {
                     src[j] = *g.src.add(j);
                 });
-                each!(j < N <= 8, {
-                    each!(i < M <= 6, {
-                        fetch((*g.dst.add(j)).wrapping_add(i * g.ms));
+                if g.k >= 64 {
+                    each!(j < N <= 8, {
+                        each!(i < M <= 6, {
+                            fetch((*g.dst.add(j)).wrapping_add(i * g.ms));
+                        });
                     });
-                });
+                }
                 let (mut a, mut off) = (g.a, g.off);
                 repeat!(g.k, {
                     let o = *off as usize;
@@ -257,7 +240,28 @@ macro_rules! tile_kernels {
                     a = a.add(M);
                     off = off.add(1);
                 });
-                put(g, &settled!(acc, M <= 6, N <= 8));
+                if g.add == Add::PerRow {
+                    each!(i < M <= 6, {
+                        let bias = splat(*g.bias.add(i));
+                        each!(j < N <= 8, {
+                            acc[i][j] = add(bias, acc[i][j]);
+                        });
+                    });
+                }
+                each!(j < N <= 8, {
+                    let n = *g.lanes.add(j) as usize;
+                    let dst = *g.dst.add(j);
+                    if g.add == Add::Dst {
+                        each!(i < M <= 6, {
+                            let c = dst.add(i * g.ms);
+                            acc[i][j] = add(if n == $L { load(c) } else { load_n(c, n) }, acc[i][j]);
+                        });
+                    }
+                    each!(i < M <= 6, {
+                        let c = dst.add(i * g.ms);
+                        if n == $L { store(c, acc[i][j]) } else { store_n(c, n, acc[i][j]) }
+                    });
+                });
             }
         }
 

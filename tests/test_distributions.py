@@ -166,3 +166,36 @@ def test_odd_parameters() -> None:
         D.Normal(0.0, -1.0)
     with pytest.raises(ValueError, match="support"):
         D.Bernoulli(torch.tensor(0.5)).log_prob(torch.tensor(0.3))
+
+
+@pytest.mark.parametrize("concentration", [0.5, 1.0, 4.0])
+def test_lkj_of_two_dimensions_is_a_beta_of_the_correlation(concentration: float) -> None:
+    torch.manual_seed(3)
+    lkj = D.LKJCholesky(2, concentration)
+    # Midpoints of r in (-1, 1); the density has poles of order concentration - 1 at the ends.
+    r = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 100_000 - 1
+    factors = torch.zeros(len(r), 2, 2, dtype=torch.float64)
+    factors[:, 0, 0], factors[:, 1, 0], factors[:, 1, 1] = 1, r, (1 - r * r).sqrt()
+    total = lkj.log_prob(factors).exp().mean().item() * 2
+    assert total == pytest.approx(1, abs=5e-3)
+    # 2 beta(c + (dim - 2) / 2, the same) - 1, in every place, whatever the dimension.
+    for dim in (2, 5):
+        factors = D.LKJCholesky(dim, concentration).sample((20_000,))
+        drawn = (factors @ factors.mT)[:, -1, 0]
+        assert drawn.var().item() == pytest.approx(1 / (2 * concentration + dim - 1), rel=0.05)
+        assert abs(drawn.mean().item()) < 0.02
+
+
+def test_lkj_expands_and_has_gradients() -> None:
+    c = torch.tensor(2.0, requires_grad=True)
+    lkj = D.LKJCholesky(3, c)
+    assert lkj.expand((2, 4)).sample((5,)).shape == (5, 2, 4, 3, 3)
+    factors = lkj.sample()
+    lkj.log_prob(factors).backward()
+    step = 1e-2
+    near = [D.LKJCholesky(3, c.item() + s).log_prob(factors).item() for s in (step, -step)]
+    assert c.grad.item() == pytest.approx((near[0] - near[1]) / (2 * step), rel=1e-2)
+    with pytest.raises(ValueError, match="dim=1"):
+        D.LKJCholesky(1)
+    with pytest.raises(ValueError, match="support"):
+        lkj.log_prob(torch.ones(3, 3))

@@ -29,6 +29,18 @@ def _columns(count: int, other: Any) -> Sequence[Any]:
     return [other] * count
 
 
+def _only(function: str, **given: Any) -> Any:
+    """The one argument that was given: PyTorch's overloads name it by its kind.
+
+    Raises:
+        TypeError: none was, or several.
+    """
+    found = [value for value in given.values() if value is not None]
+    if len(found) != 1:
+        raise TypeError(f"{function}() takes one of {', '.join(given)}, got {len(found)}")
+    return found[0]
+
+
 def _unary(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def out_of_place(tensors: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(getattr(t, name)() for t in tensors)
@@ -44,12 +56,16 @@ def _binary(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def pick(value: Any) -> str:
         return _ALIASES.get(name, name) if not isinstance(value, _C.Tensor) else name
 
-    def out_of_place(tensors: Sequence[Any], other: Any, **kwargs: Any) -> tuple[Any, ...]:
-        others = _columns(len(tensors), other)
+    def given(other: Any, kwargs: dict[str, Any]) -> Any:
+        named = {key: kwargs.pop(key, None) for key in ("scalar", "scalars", "tensor", "exponent")}
+        return _only(f"_foreach_{name}", other=other, **named)
+
+    def out_of_place(tensors: Sequence[Any], other: Any = None, **kwargs: Any) -> tuple[Any, ...]:
+        others = _columns(len(tensors), given(other, kwargs))
         return tuple(getattr(t, pick(o))(o, **kwargs) for t, o in zip(tensors, others, strict=True))
 
-    def in_place(tensors: Sequence[Any], other: Any, **kwargs: Any) -> None:
-        for t, o in zip(tensors, _columns(len(tensors), other), strict=True):
+    def in_place(tensors: Sequence[Any], other: Any = None, **kwargs: Any) -> None:
+        for t, o in zip(tensors, _columns(len(tensors), given(other, kwargs)), strict=True):
             if hasattr(t, f"{pick(o)}_"):
                 getattr(t, f"{pick(o)}_")(o, **kwargs)
             else:
@@ -62,24 +78,51 @@ def _pointwise(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def values(count: int, value: Any) -> Sequence[Any]:
         return value.tolist() if isinstance(value, _C.Tensor) and value.dim() == 1 else _columns(count, value)
 
-    def out_of_place(tensors: Sequence[Any], a: Sequence[Any], b: Sequence[Any], value: Any = 1) -> tuple[Any, ...]:
-        rows = zip(tensors, a, b, values(len(tensors), value), strict=True)
+    def given(value: Any, scalars: Any, tensor: Any) -> Any:
+        # No number is a factor of one.
+        if value is None and scalars is None and tensor is None:
+            return 1
+        return _only(f"_foreach_{name}", value=value, scalars=scalars, tensor=tensor)
+
+    def out_of_place(
+        tensors: Sequence[Any],
+        tensor1: Sequence[Any],
+        tensor2: Sequence[Any],
+        value: Any = None,
+        *,
+        scalars: Any = None,
+        tensor: Any = None,
+    ) -> tuple[Any, ...]:
+        factors = values(len(tensors), given(value, scalars, tensor))
+        rows = zip(tensors, tensor1, tensor2, factors, strict=True)
         return tuple(getattr(t, name)(x, y, value=v) for t, x, y, v in rows)
 
-    def in_place(tensors: Sequence[Any], a: Sequence[Any], b: Sequence[Any], value: Any = 1) -> None:
-        for t, x, y, v in zip(tensors, a, b, values(len(tensors), value), strict=True):
+    def in_place(
+        tensors: Sequence[Any],
+        tensor1: Sequence[Any],
+        tensor2: Sequence[Any],
+        value: Any = None,
+        *,
+        scalars: Any = None,
+        tensor: Any = None,
+    ) -> None:
+        factors = values(len(tensors), given(value, scalars, tensor))
+        for t, x, y, v in zip(tensors, tensor1, tensor2, factors, strict=True):
             getattr(t, f"{name}_")(x, y, value=v)
 
     return out_of_place, in_place
 
 
-def _foreach_lerp(tensors: Sequence[Any], ends: Sequence[Any], weights: Any) -> tuple[Any, ...]:
-    rows = zip(tensors, ends, _columns(len(tensors), weights), strict=True)
-    return tuple(t.lerp(e, w) for t, e, w in rows)
+def _foreach_lerp(
+    tensors: Sequence[Any], tensors1: Sequence[Any], weights: Any = None, *, weight: Any = None
+) -> tuple[Any, ...]:
+    one = _columns(len(tensors), _only("_foreach_lerp", weights=weights, weight=weight))
+    return tuple(t.lerp(e, w) for t, e, w in zip(tensors, tensors1, one, strict=True))
 
 
-def _foreach_lerp_(tensors: Sequence[Any], ends: Sequence[Any], weights: Any) -> None:
-    for t, e, w in zip(tensors, ends, _columns(len(tensors), weights), strict=True):
+def _foreach_lerp_(tensors: Sequence[Any], tensors1: Sequence[Any], weights: Any = None, *, weight: Any = None) -> None:
+    one = _columns(len(tensors), _only("_foreach_lerp_", weights=weights, weight=weight))
+    for t, e, w in zip(tensors, tensors1, one, strict=True):
         t.lerp_(e, w)
 
 

@@ -15,7 +15,18 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from . import _compound, _continuous, _discrete, _gamma, _relaxed, _transformed, constraints, distribution, transforms
+from . import (
+    _compound,
+    _continuous,
+    _discrete,
+    _gamma,
+    _lkj,
+    _relaxed,
+    _transformed,
+    constraints,
+    distribution,
+    transforms,
+)
 from . import constraint_registry as constraint_registry
 from . import kl as kl
 from . import utils as utils
@@ -43,6 +54,7 @@ from ._discrete import (
     Poisson,
 )
 from ._gamma import Beta, Chi2, Dirichlet, FisherSnedecor, Gamma, StudentT
+from ._lkj import LKJCholesky
 from ._relaxed import RelaxedBernoulli, RelaxedOneHotCategorical
 from ._transformed import Gumbel, InverseGamma, Kumaraswamy, LogisticNormal, LogNormal, Pareto, Weibull
 from .constraint_registry import biject_to, transform_to
@@ -72,6 +84,7 @@ __all__ = [
     "Independent",
     "InverseGamma",
     "Kumaraswamy",
+    "LKJCholesky",
     "Laplace",
     "LogNormal",
     "LogisticNormal",
@@ -120,6 +133,7 @@ _MODULES: dict[str, tuple[ModuleType, str]] = {
     "inverse_gamma": (_transformed, "InverseGamma"),
     "kumaraswamy": (_transformed, "Kumaraswamy"),
     "laplace": (_continuous, "Laplace"),
+    "lkj_cholesky": (_lkj, "LKJCholesky"),
     "log_normal": (_transformed, "LogNormal"),
     "logistic_normal": (_transformed, "LogisticNormal"),
     "mixture_same_family": (_compound, "MixtureSameFamily"),

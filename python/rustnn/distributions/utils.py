@@ -45,6 +45,11 @@ def standard_normal(shape: Any, dtype: Any) -> Tensor:
     return _C.empty(tuple(shape), dtype=dtype).normal_()
 
 
+def _standard_normal(shape: Any, dtype: Any, device: Any) -> Tensor:
+    # PyTorch's name, which packages with distributions of their own call.
+    return standard_normal(shape, dtype).to(device)
+
+
 def sum_rightmost(value: Tensor, dim: int) -> Tensor:
     """The sum over the last `dim` dimensions."""
     if dim == 0:

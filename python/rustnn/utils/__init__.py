@@ -8,9 +8,18 @@ from typing import Any
 from . import data
 from ._swap import swap_tensors
 
-__all__ = ["checkpoint", "data", "dlpack", "hooks", "rename_privateuse1_backend", "swap_tensors", "tensorboard"]
+__all__ = [
+    "checkpoint",
+    "data",
+    "dlpack",
+    "hooks",
+    "model_zoo",
+    "rename_privateuse1_backend",
+    "swap_tensors",
+    "tensorboard",
+]
 
-_LAZY = ("_pytree", "checkpoint", "dlpack", "hooks", "tensorboard")
+_LAZY = ("_foreach_utils", "_pytree", "checkpoint", "dlpack", "hooks", "model_zoo", "tensorboard")
 
 
 def rename_privateuse1_backend(backend_name: str) -> None:

@@ -23,7 +23,7 @@ use crate::room::{self, or_stop};
 use crate::{Raw, scratch};
 use direct::{Pass, Weights};
 pub use geometry::{Axis, ConvParams, Geometry};
-use product::{thin, thin_lines, thinned};
+use product::{thin_lines, thinned, with_thin};
 use rustnn_base::{DType, Float, Result, bf16, f16, layout, not_implemented, runtime_error};
 use rustnn_simd::{Isa, isa};
 use window::AxisRun;
@@ -88,15 +88,7 @@ unsafe fn run<T: Gemm>(pass: &Pass<T>, isa: Isa) -> Result<()> {
 
 fn forward_of<T: Gemm>(geo: Geometry, x: &[T], w: &[T], bias: Option<&[T]>, out: &mut [T], isa: Isa) -> Result<()> {
     if let Some(thinned) = thinned(&geo) {
-        let len = geo.batch * geo.groups * geo.cin * geo.out_plane();
-        return scratch::with(len, |thin_x: *mut T| {
-            // SAFETY: `len` values, all written by `thin`.
-            let thin_x = unsafe {
-                thin(&geo, x, thin_x);
-                std::slice::from_raw_parts(thin_x, len)
-            };
-            forward_of(thinned, thin_x, w, bias, out, isa)
-        })?;
+        return with_thin(&geo, x, |x| forward_of(thinned, x, w, bias, out, isa));
     }
     let geo = flatten(geo);
     let (cin, cout, taps) = (geo.cin, geo.cout, geo.taps());
@@ -169,15 +161,7 @@ fn grad_input_of<T: Gemm>(geo: Geometry, dy: &[T], w: &[T], bias: Option<&[T]>, 
 
 fn grad_weight_of<T: Gemm>(geo: Geometry, dy: &[T], x: &[T], dw: &mut [T], isa: Isa) -> Result<()> {
     if let Some(thinned) = thinned(&geo) {
-        let len = geo.batch * geo.groups * geo.cin * geo.out_plane();
-        return scratch::with(len, |thin_x: *mut T| {
-            // SAFETY: `len` values, all written by `thin`.
-            let thin_x = unsafe {
-                thin(&geo, x, thin_x);
-                std::slice::from_raw_parts(thin_x, len)
-            };
-            grad_weight_of(thinned, dy, thin_x, dw, isa)
-        })?;
+        return with_thin(&geo, x, |x| grad_weight_of(thinned, dy, x, dw, isa));
     }
     let geo = flatten(geo);
     let axes = std::array::from_fn(|d| whole_axis(&geo.axes[d]));

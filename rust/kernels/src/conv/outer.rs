@@ -7,11 +7,12 @@
 //! threads there are.
 
 use super::geometry::Geometry;
+use super::weight::add_up;
 use super::window::{AxisRun, Window};
 use crate::gemm::View;
 use crate::gemm::blocked::{Gemm, KC};
 use crate::gemm::pack::pack_b;
-use crate::parallel::{SendPtr, for_chunks, for_range};
+use crate::parallel::{SendPtr, for_chunks};
 use crate::room;
 use crate::scratch;
 use rustnn_base::{Error, Result};
@@ -111,18 +112,8 @@ pub unsafe fn grad_weight<T: Gemm>(
             }
         });
         if partials > 1 {
-            let out = SendPtr(weight);
-            for_range(size, 16_384, |r| {
-                // SAFETY: disjoint ranges of the weight, the same ranges of every partial sum.
-                let part =
-                    |i: usize| unsafe { std::slice::from_raw_parts(sums.get().add(i * size + r.start), r.len()) };
-                // SAFETY: as above.
-                let dst = unsafe { std::slice::from_raw_parts_mut(out.get().add(r.start), r.len()) };
-                dst.copy_from_slice(part(0));
-                for i in 1..partials {
-                    dst.iter_mut().zip(part(i)).for_each(|(d, &s)| *d += s);
-                }
-            });
+            // SAFETY: every chunk wrote its sums of `size` weights.
+            unsafe { add_up(sums, partials, size, SendPtr(weight)) };
         }
     })?;
     if failed.load(Ordering::Relaxed) {

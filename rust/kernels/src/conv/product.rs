@@ -37,18 +37,21 @@ pub fn thin_lines(geo: &Geometry, planes: usize, f: impl Fn(std::ops::Range<usiz
     });
 }
 
-/// The values of `x` that a convolution of one tap reads.
-///
-/// # Safety
-/// `dst` has room for as many planes of the output's size as `x` has of the input's.
-pub unsafe fn thin<T: Gemm>(geo: &Geometry, x: &[T], dst: *mut T) {
-    let (dst, step) = (SendPtr(dst), geo.axes[2].stride);
-    thin_lines(geo, geo.batch * geo.groups * geo.cin, |line, from| {
-        for (i, to) in line.enumerate() {
-            // SAFETY: by this function's contract; lines are disjoint.
-            unsafe { *dst.get().add(to) = x[from + i * step] };
-        }
-    });
+/// Calls `f` with the values of `x` that a convolution of one tap reads, as planes of the output's size.
+pub fn with_thin<T: Gemm>(geo: &Geometry, x: &[T], f: impl FnOnce(&[T]) -> Result<()>) -> Result<()> {
+    let (planes, step) = (geo.batch * geo.groups * geo.cin, geo.axes[2].stride);
+    let len = planes * geo.out_plane();
+    scratch::with(len, |thin: *mut T| {
+        let to = SendPtr(thin);
+        thin_lines(geo, planes, |line, from| {
+            for (i, place) in line.enumerate() {
+                // SAFETY: one of `len` places; lines are disjoint.
+                unsafe { *to.get().add(place) = x[from + i * step] };
+            }
+        });
+        // SAFETY: `len` values, all written: the lines cover the planes.
+        f(unsafe { std::slice::from_raw_parts(thin, len) })
+    })?
 }
 
 /// Whether a pass has one tap in place (see [`super::flatten`]), so that each image is a matrix product, large enough to pack.

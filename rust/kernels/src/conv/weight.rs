@@ -159,24 +159,31 @@ pub unsafe fn grad_weight<T: Gemm>(
             }
         });
         if partials > 1 {
-            let out = SendPtr(weight);
-            for_range(size, 16_384, |r| {
-                // SAFETY: disjoint ranges of the weight, the same ranges of every partial sum.
-                let part =
-                    |i: usize| unsafe { std::slice::from_raw_parts(sums.get().add(i * size + r.start), r.len()) };
-                // SAFETY: as above.
-                let dst = unsafe { std::slice::from_raw_parts_mut(out.get().add(r.start), r.len()) };
-                dst.copy_from_slice(part(0));
-                for i in 1..partials {
-                    dst.iter_mut().zip(part(i)).for_each(|(d, &s)| *d += s);
-                }
-            });
+            // SAFETY: every chunk wrote its sums of `size` weights.
+            unsafe { add_up(sums, partials, size, SendPtr(weight)) };
         }
     })?;
     if failed.load(Ordering::Relaxed) {
         return Err(Error::out_of_memory((image * images * size_of::<T>()) as u64));
     }
     Ok(())
+}
+
+/// Adds the sums of groups of images, `size` values each, in their order.
+///
+/// # Safety
+/// `sums` holds `partials` times `size` values, one or more, and `out` has room for `size`.
+pub unsafe fn add_up<T: Gemm>(sums: SendPtr<T>, partials: usize, size: usize, out: SendPtr<T>) {
+    for_range(size, 16_384, |r| {
+        // SAFETY: disjoint ranges of the result, the same ranges of every partial sum.
+        let part = |i: usize| unsafe { std::slice::from_raw_parts(sums.get().add(i * size + r.start), r.len()) };
+        // SAFETY: as above.
+        let dst = unsafe { std::slice::from_raw_parts_mut(out.get().add(r.start), r.len()) };
+        dst.copy_from_slice(part(0));
+        for i in 1..partials {
+            dst.iter_mut().zip(part(i)).for_each(|(d, &s)| *d += s);
+        }
+    });
 }
 
 /// Adds one visit's products to all weights of a chunk.

@@ -5,7 +5,7 @@
 
 use rustnn_core::base::{Result, index_error, runtime_error};
 use rustnn_core::graph::{self, Ctx, Edge, Grads, Node, OutInfo, Work};
-use rustnn_core::mode::{self, GradGuard};
+use rustnn_core::mode::{self, WalkGuard};
 use rustnn_core::profile::{self, Input, Kind, Span};
 use rustnn_core::{DType, Tensor, caught, check_interrupt};
 use rustnn_ops::basic;
@@ -82,7 +82,7 @@ fn walk(roots: &[Tensor], grads: &[Option<Tensor>], options: &Options) -> Result
         };
         seeds.push((edge, seed(root, grads.get(i).and_then(Option::as_ref), options.create_graph)?));
     }
-    let _mode = GradGuard::new(options.create_graph);
+    let _mode = WalkGuard::new(options.create_graph);
     let captures = capture_edges(options)?;
     let mut states = explore(&seeds);
     mark_needed(&mut states, &captures, options);

@@ -9,6 +9,7 @@ thread_local! {
     static GRAD: Cell<bool> = const { Cell::new(true) };
     static INFERENCE: Cell<bool> = const { Cell::new(false) };
     static ANOMALY: Cell<bool> = const { Cell::new(false) };
+    static WALKING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Whether ops record a graph on this thread.
@@ -60,6 +61,32 @@ impl GradGuard {
 impl Drop for GradGuard {
     fn drop(&mut self) {
         set_grad_enabled(self.0);
+    }
+}
+
+/// Whether this thread is on its way back through a graph.
+#[inline]
+#[must_use]
+pub fn walking() -> bool {
+    WALKING.get()
+}
+
+/// The modes of a way back through a graph, recorded or not, until dropped.
+pub struct WalkGuard {
+    _grad: GradGuard,
+    before: bool,
+}
+
+impl WalkGuard {
+    #[must_use]
+    pub fn new(record: bool) -> Self {
+        WalkGuard { _grad: GradGuard::new(record), before: WALKING.replace(true) }
+    }
+}
+
+impl Drop for WalkGuard {
+    fn drop(&mut self) {
+        WALKING.set(self.before);
     }
 }
 

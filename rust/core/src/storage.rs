@@ -5,10 +5,11 @@
 
 use rustnn_base::Result;
 use rustnn_kernels::alloc;
+use rustnn_kernels::packs::{Keep, Packs};
 use std::any::Any;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Who frees the bytes.
 enum Owner {
@@ -22,7 +23,19 @@ struct Block {
     ptr: NonNull<u8>,
     bytes: usize,
     version: AtomicU32,
+    /// Writes of every kind, those that autograd does not look for too.
+    writes: AtomicU32,
+    /// Who, outside the engine, can write the bytes at the moment: their number.
+    lent: AtomicU32,
+    packs: OnceLock<Box<Packs>>,
     owner: Owner,
+}
+
+impl Block {
+    fn new(ptr: NonNull<u8>, bytes: usize, owner: Owner) -> Self {
+        let zero = || AtomicU32::new(0);
+        Block { ptr, bytes, version: zero(), writes: zero(), lent: zero(), packs: OnceLock::new(), owner }
+    }
 }
 
 // SAFETY: the bytes are plain numbers at a fixed address; see the module's word on concurrent writers.
@@ -47,7 +60,7 @@ impl Storage {
     /// `bytes` uninitialised bytes.
     pub fn new(bytes: usize) -> Result<Self> {
         let ptr = alloc::allocate(bytes)?;
-        Ok(Storage(Arc::new(Block { ptr, bytes, version: AtomicU32::new(0), owner: Owner::Engine })))
+        Ok(Storage(Arc::new(Block::new(ptr, bytes, Owner::Engine))))
     }
 
     /// Memory that somebody else owns.
@@ -56,7 +69,7 @@ impl Storage {
     /// `bytes` bytes from `ptr` stay readable and writable, at that address, until `owner` is dropped.
     #[must_use]
     pub unsafe fn foreign(ptr: NonNull<u8>, bytes: usize, owner: Box<dyn Any + Send + Sync>) -> Self {
-        Storage(Arc::new(Block { ptr, bytes, version: AtomicU32::new(0), owner: Owner::Foreign(owner) }))
+        Storage(Arc::new(Block::new(ptr, bytes, Owner::Foreign(owner))))
     }
 
     /// Address of the first byte.
@@ -80,10 +93,34 @@ impl Storage {
         self.0.version.load(Ordering::Relaxed)
     }
 
-    /// Counts one in-place write.
+    /// Counts one in-place write, which has happened. Autograd sees those that are `tracked`.
     #[inline]
-    pub fn bump(&self) {
-        self.0.version.fetch_add(1, Ordering::Relaxed);
+    pub fn bump(&self, tracked: bool) {
+        if tracked {
+            self.0.version.fetch_add(1, Ordering::Relaxed);
+        }
+        self.0.writes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Says that others have the bytes to read and write, until [`Storage::returned`].
+    pub fn lend(&self) {
+        self.0.lent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ends one [`Storage::lend`]: whoever had the bytes may have written them.
+    pub fn returned(&self) {
+        self.bump(false);
+        self.0.lent.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Where packed copies of what lies here are kept; nowhere if somebody else can write the bytes.
+    #[must_use]
+    pub fn keep(&self) -> Keep<'_> {
+        let b = &*self.0;
+        if matches!(b.owner, Owner::Foreign(_)) || b.lent.load(Ordering::Acquire) != 0 {
+            return Keep::NOT;
+        }
+        Keep::new(b.packs.get_or_init(Box::default), b.writes.load(Ordering::Acquire))
     }
 
     /// Whether both are the same block.

@@ -5,7 +5,7 @@ use crate::meta::{Meta, View};
 use crate::mode;
 use crate::storage::Storage;
 use rustnn_base::{DType, Element, Layout, Result, Scalar, layout, runtime_error, with_dtype};
-use rustnn_kernels::{Raw, copy};
+use rustnn_kernels::{Raw, copy, packs};
 use std::any::Any;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -225,6 +225,19 @@ impl Tensor {
         }
     }
 
+    /// Whether it is like to be read again unchanged, as a network's weight is while no graph is recorded.
+    #[must_use]
+    pub fn constant(&self) -> bool {
+        let learning = mode::walking() || (mode::grad_enabled() && self.requires_grad());
+        !learning && self.numel() >= packs::WORTH
+    }
+
+    /// As [`Tensor::raw`]; packed copies of what is [`constant`](Tensor::constant) may be kept.
+    #[must_use]
+    pub fn raw_kept(&self, constant: bool) -> Raw<'_> {
+        if constant { self.raw().kept(self.0.storage.keep()) } else { self.raw() }
+    }
+
     /// The elements, if they are contiguous and of type `T`.
     pub fn slice<T: Element>(&self) -> Result<&[T]> {
         self.raw().slice()
@@ -316,9 +329,7 @@ impl Tensor {
 
     /// Counts an in-place write, unless this is a `.data` alias.
     pub fn bump_version(&self) {
-        if !self.0.untracked {
-            self.0.storage.bump();
-        }
+        self.0.storage.bump(!self.0.untracked);
     }
 
     /// Autograd metadata, if it has any; a view has.

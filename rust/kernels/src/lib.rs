@@ -21,6 +21,7 @@ pub mod math;
 pub mod norm;
 pub mod norm_batch;
 pub mod optim;
+pub mod packs;
 pub mod parallel;
 pub mod plan;
 pub mod pool;

@@ -4,6 +4,7 @@
 use crate::gemm::blocked::{Block, KC, tiles};
 use crate::gemm::pack::pack_b;
 use crate::gemm::{Gemm, Problem, one};
+use crate::packs::Keep;
 use crate::room;
 use rustnn_base::Result;
 use rustnn_simd::arch::{Add, Micro};
@@ -33,7 +34,7 @@ pub unsafe fn gemm<T: Gemm>(
     ldc: usize,
 ) -> Result<()> {
     let add = if add { Add::Dst } else { Add::Nothing };
-    let p = Problem { m, n, k, a, b, c, ldc, alpha, add, bias: std::ptr::null() };
+    let p = Problem { m, n, k, a, b, c, ldc, alpha, add, bias: std::ptr::null(), keep: [Keep::NOT; 2] };
     // SAFETY: by this function's contract.
     unsafe { one(&p, isa(), true) }
 }
@@ -89,7 +90,7 @@ impl<T: Gemm> Right<T> {
         let wide = self.n.next_multiple_of(self.micro.lanes);
         // `tiles` counts columns of the whole product.
         let c = c.wrapping_sub(j0);
-        let p = Problem { m, n: self.n, k: self.k, a, b: a, c, ldc, alpha: T::ONE, add, bias };
+        let p = Problem { m, n: self.n, k: self.k, a, b: a, c, ldc, alpha: T::ONE, add, bias, keep: [Keep::NOT; 2] };
         for k0 in (0..self.k).step_by(KC) {
             let kc = KC.min(self.k - k0);
             let panels = self.panels.as_ptr().wrapping_add(k0 * wide + j0 * kc);

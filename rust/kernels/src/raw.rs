@@ -1,5 +1,6 @@
 //! A window on a tensor's memory: what `core` hands to kernels that walk strides themselves.
 
+use crate::packs::Keep;
 use rustnn_base::{DType, Element, Error, Result, layout, runtime_error};
 use std::marker::PhantomData;
 
@@ -12,6 +13,7 @@ pub struct Raw<'a> {
     dtype: DType,
     shape: &'a [usize],
     strides: &'a [isize],
+    keep: Keep<'a>,
     _owner: PhantomData<&'a ()>,
 }
 
@@ -26,7 +28,19 @@ impl<'a> Raw<'a> {
     /// initialised bytes or is only written, and is not moved or freed meanwhile.
     #[must_use]
     pub unsafe fn new(ptr: *mut u8, dtype: DType, shape: &'a [usize], strides: &'a [isize]) -> Self {
-        Raw { ptr, dtype, shape, strides, _owner: PhantomData }
+        Raw { ptr, dtype, shape, strides, keep: Keep::NOT, _owner: PhantomData }
+    }
+
+    /// The same window on memory that keeps packed copies of what lies in it.
+    #[must_use]
+    pub fn kept(self, keep: Keep<'a>) -> Self {
+        Raw { keep, ..self }
+    }
+    /// Where packed copies of the elements are kept. Of elements that a kernel first converts there are none: it says
+    /// [`Keep::NOT`] then.
+    #[must_use]
+    pub fn keep(&self) -> Keep<'a> {
+        self.keep
     }
 
     #[must_use]

@@ -54,6 +54,7 @@ pub unsafe fn fill(slf: &Bound<'_, PyTensor>, view: *mut ffi::Py_buffer, flags: 
     let Some(len) = ffi::Py_ssize_t::try_from(t.numel()).ok().and_then(|n| n.checked_mul(size)) else {
         return Err(PyBufferError::new_err(format!("a buffer of shape {:?} is beyond any memory", t.shape())));
     };
+    t.storage().lend();
     let lent = Box::new(Lent {
         shape: t.shape().iter().map(|&d| d as ffi::Py_ssize_t).collect(),
         strides: t.strides().iter().map(|&s| (s as ffi::Py_ssize_t).saturating_mul(size)).collect(),
@@ -83,7 +84,8 @@ pub unsafe fn release(view: *mut ffi::Py_buffer) {
     unsafe {
         let p = (*view).internal.cast::<Lent>();
         if !p.is_null() {
-            drop(Box::from_raw(p));
+            let lent = Box::from_raw(p);
+            lent.tensor.storage().returned();
             (*view).internal = std::ptr::null_mut();
         }
     }
@@ -126,14 +128,15 @@ struct Exported {
     managed: DlManaged,
     shape: Vec<i64>,
     strides: Vec<i64>,
-    _tensor: Tensor,
+    tensor: Tensor,
 }
 
 unsafe extern "C" fn drop_exported(m: *mut DlManaged) {
     // SAFETY: `context` is the box that `to_dlpack` leaked; the consumer calls this once.
     unsafe {
         if !m.is_null() {
-            drop(Box::from_raw((*m).context.cast::<Exported>()));
+            let e = Box::from_raw((*m).context.cast::<Exported>());
+            e.tensor.storage().returned();
         }
     }
 }
@@ -188,6 +191,7 @@ impl PyTensor {
         if copy == Some(true) {
             t = t.copied().or_raise()?;
         }
+        t.storage().lend();
         let mut e = Box::new(Exported {
             shape: t.shape().iter().map(|&d| d as i64).collect(),
             strides: t.strides().iter().map(|&s| s as i64).collect(),
@@ -204,7 +208,7 @@ impl PyTensor {
                 context: std::ptr::null_mut(),
                 deleter: Some(drop_exported),
             },
-            _tensor: t,
+            tensor: t,
         });
         e.managed.tensor.shape = e.shape.as_mut_ptr();
         e.managed.tensor.strides = e.strides.as_mut_ptr();

@@ -42,7 +42,7 @@ fn set_num_threads(n: i64) -> PyResult<()> {
     }
 }
 
-/// Bytes in use, cached and at the peak, and counts of blocks.
+/// Bytes in use (those in packed copies of weights by themselves), cached and at the peak, and counts of blocks.
 #[pyfunction]
 fn memory_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let s = alloc::memory_stats();
@@ -55,6 +55,7 @@ fn memory_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         ("allocations", s.allocations),
         ("reused", s.reused),
         ("large_blocks", s.large_blocks),
+        ("packed", rustnn_kernels::packs::kept_bytes() as u64),
     ] {
         d.set_item(k, v)?;
     }

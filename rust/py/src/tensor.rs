@@ -223,6 +223,8 @@ impl PyTensor {
     }
     fn data_ptr(&self) -> usize {
         let t = self.get();
+        // Whoever asks for the address may write there.
+        t.storage().bump(false);
         if t.numel() == 0 { 0 } else { t.raw().ptr::<u8>() as usize }
     }
     fn storage_offset(&self) -> usize {
@@ -231,6 +233,7 @@ impl PyTensor {
     #[pyo3(name = "_storage_ptr")]
     fn storage_ptr(&self) -> (usize, usize) {
         let t = self.get();
+        t.storage().bump(false);
         (t.storage().ptr() as usize, t.storage().bytes())
     }
     #[pyo3(signature = (memory_format=None))]

@@ -6,7 +6,8 @@
 use super::window::{AxisRun, Window};
 use crate::gemm::blocked::{Gemm, PACK};
 use crate::gemm::pack::panel_start;
-use crate::parallel::{SendPtr, for_range};
+use crate::packs::{self, Keep, Key, Order};
+use crate::parallel::{SendPtr, for_range, num_threads};
 use crate::room::{self, or_stop};
 use crate::scratch;
 use rustnn_base::layout::count;
@@ -19,6 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const STEPS: usize = 288;
 /// Values of a chunk's input block, about: half of L2 in f32.
 const BLOCK: usize = 64 << 10;
+/// Output channels in a share of them, at least.
+const SHARE: usize = 48;
 /// Multiplications worth handing to another thread.
 pub(super) const WORK: usize = 400_000;
 
@@ -51,9 +54,18 @@ pub struct Weights<'a, T> {
     pub input: usize,
     /// Sizes of the kernel.
     pub kernel: [usize; 3],
+    pub keep: Keep<'a>,
 }
 
 impl<T: Gemm> Weights<'_, T> {
+    /// What tells a packed copy of these weights from another: where they lie and how they are cut.
+    pub fn key(&self, order: Order, taps: &[usize], sizes: [usize; 3], cut: [usize; 2]) -> Key {
+        let form = [self.group, self.out, self.input, sizes[0], sizes[1], sizes[2], cut[0], cut[1]];
+        // Taps that a pass leaves out, or walks backwards, make another copy.
+        let form = form.iter().chain(taps).map(|&v| v as isize).collect();
+        Key { order, first: self.values.as_ptr() as usize, size: size_of::<T>(), form }
+    }
+
     /// Packs rows `m0..m1` and steps `k0..k0 + kc` of a group's matrix `[cout][channel, tap]` as `[step][row]`.
     ///
     /// # Safety
@@ -107,19 +119,37 @@ struct Part {
     vectors: Vec<Lane>,
 }
 
-/// Cuts the outputs into parts along the outermost axis that has more than one.
-fn parts<T>(p: &Pass<T>, window_rows: impl Fn(usize) -> usize, per_output: usize) -> (usize, usize) {
+/// How a pass is cut into chunks. The cut changes no result, so it may follow the number of threads.
+struct Cut {
+    /// The outermost axis that has more than one output, and outputs along it in a part.
+    axis: usize,
+    rows: usize,
+    /// Runs of output channels.
+    shares: usize,
+}
+
+fn cut<T>(p: &Pass<T>, window_rows: impl Fn(usize) -> usize, k: usize) -> Cut {
     let axis = if p.axes[0].n > 1 { 0 } else { 1 };
     let n = p.axes[axis].n;
-    let items = p.batch * p.groups;
-    let total: usize = count(&p.axes.each_ref().map(|a| a.n)).saturating_mul(per_output);
-    // Enough parts for 16 chunks if there is work for them, and small enough for the cache.
-    let for_threads = 16usize.div_ceil(items.max(1)).min((total / WORK).max(1)).min(n);
-    let mut rows = n.div_ceil(for_threads);
+    let items = p.batch.saturating_mul(p.groups).max(1);
+    // Small enough for the cache.
+    let mut rows = n;
     while rows > 1 && window_rows(rows) > BLOCK {
         rows = rows.div_ceil(2);
     }
-    (axis, rows)
+    let work = p.axes.iter().fold(p.cout.saturating_mul(k), |w, a| w.saturating_mul(a.n)).saturating_mul(items);
+    let want = (2 * num_threads()).min((work / WORK).max(1));
+    let have = items * n.div_ceil(rows);
+    let (mut shares, more) = (1, want.div_ceil(have));
+    if more > 1 {
+        // Every part reads all weights, every share the whole input: the smaller of the two is read more often.
+        if p.cout.saturating_mul(k) > p.cin.saturating_mul(count(&p.source)) {
+            shares = more.min(p.cout.div_ceil(SHARE));
+        } else {
+            rows = rows.div_ceil(more);
+        }
+    }
+    Cut { axis, rows, shares }
 }
 
 /// Runs a pass.
@@ -136,16 +166,15 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
         return Ok(());
     }
     let k = p.cin * taps;
-    let per_output = p.cout.saturating_mul(k).max(1);
     let whole: [usize; 3] = std::array::from_fn(|d| p.axes[d].n);
-    let (axis, rows) = parts(
+    let Cut { axis, rows, shares } = cut(
         p,
         |rows| {
             let mut most = whole;
             most[if p.axes[0].n > 1 { 0 } else { 1 }] = rows;
             Window::new(p.axes.clone(), p.source, most, lanes).map_or(usize::MAX, |w| w.len(p.cin, lanes))
         },
-        per_output,
+        k,
     );
     let mut most = whole;
     most[axis] = rows;
@@ -200,8 +229,8 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
     let width = micro.conv[tallest - 1].len();
     let block = (STEPS / taps.max(1)).max(1) * taps.max(1);
     let failed = AtomicBool::new(false);
-    scratch::with(p.groups * p.cout * k, |packed: *mut T| {
-        // Pack: per group, per block of steps, per panel of channels, step by step.
+    // Pack: per group, per block of steps, per panel of channels, step by step.
+    let pack = |packed: *mut T| {
         let packed = SendPtr(packed);
         let blocks = k.div_ceil(block.max(1));
         let grain = (PACK / (block * tallest).max(1)).max(1);
@@ -217,23 +246,29 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
                 }
             }
         });
+    };
+    let key = p.weights.key(Order::Taps, &flat, [p.groups, p.cout, p.cin], [block, panels]);
+    packs::with(p.weights.keep, key, p.groups * p.cout * k, pack, |packed: *const T| {
+        let packed = SendPtr(packed.cast_mut());
         let (src, dst) = (SendPtr(p.src.cast_mut()), SendPtr(p.dst));
         let bias = SendPtr(p.bias.cast_mut());
         let (in_plane, out_plane) = (count(&p.source), count(&p.target));
         let (cin, cout, groups, dst_step) = (p.cin, p.cout, p.groups, p.axes[2].dst_step);
         let has_bias = !p.bias.is_null();
         let (window, offsets, parts, failed) = (&window, &offsets, &parts, &failed);
-        let work = (outputs / parts.len()).max(1).saturating_mul(per_output);
-        for_range(p.batch * groups * parts.len(), (WORK / work.max(1)).max(1), |range| {
+        let work = (outputs / parts.len()).max(1).saturating_mul(cout.saturating_mul(k) / shares);
+        for_range(p.batch * groups * parts.len() * shares, (WORK / work.max(1)).max(1), |range| {
             let done = scratch::with(window.len(cin, lanes), |buffer: *mut T| {
                 // SAFETY: the window's room was reserved.
                 unsafe { window.clear(buffer, cin, lanes) };
-                for i in range {
+                for i in range.clone() {
+                    let (share, i) = (i % shares, i / shares);
                     let (item, part) = (i / parts.len(), &parts[i % parts.len()]);
                     let g = item % groups;
                     // SAFETY: planes of this item; the window's room was reserved.
                     unsafe {
-                        if k > 0 {
+                        // The share before this one left the same block.
+                        if k > 0 && (share == 0 || i * shares + share == range.start) {
                             window.fill(src.get().add(item * cin * in_plane), cin, part.from, part.to, buffer);
                         }
                     }
@@ -253,7 +288,7 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
                                 to[j] = out.wrapping_add(v.dst);
                                 count[j] = v.lanes;
                             }
-                            for q in 0..panels {
+                            for q in panel_start(share, shares, panels)..panel_start(share + 1, shares, panels) {
                                 let (m0, m1) = (panel_start(q, panels, cout), panel_start(q + 1, panels, cout));
                                 let bias = bias.get().wrapping_add(g * cout + m0).cast_const();
                                 let add = match (first, has_bias) {

@@ -18,6 +18,7 @@ mod weight;
 mod window;
 
 use crate::gemm::blocked::Gemm;
+use crate::packs::Keep;
 use crate::parallel::SendPtr;
 use crate::room::{self, or_stop};
 use crate::{Raw, scratch};
@@ -86,7 +87,14 @@ unsafe fn run<T: Gemm>(pass: &Pass<T>, isa: Isa) -> Result<()> {
     }
 }
 
-fn forward_of<T: Gemm>(geo: Geometry, x: &[T], w: &[T], bias: Option<&[T]>, out: &mut [T], isa: Isa) -> Result<()> {
+fn forward_of<T: Gemm>(
+    geo: Geometry,
+    x: &[T],
+    w: (&[T], Keep),
+    bias: Option<&[T]>,
+    out: &mut [T],
+    isa: Isa,
+) -> Result<()> {
     if let Some(thinned) = thinned(&geo) {
         return with_thin(&geo, x, |x| forward_of(thinned, x, w, bias, out, isa));
     }
@@ -103,14 +111,21 @@ fn forward_of<T: Gemm>(geo: Geometry, x: &[T], w: &[T], bias: Option<&[T]>, out:
         dst: out.as_mut_ptr(),
         target: sizes(&geo, |a| a.output),
         axes: std::array::from_fn(|d| whole_axis(&geo.axes[d])),
-        weights: Weights { values: w, group: cout * cin * taps, out: cin * taps, input: taps, kernel },
+        weights: Weights { values: w.0, group: cout * cin * taps, out: cin * taps, input: taps, kernel, keep: w.1 },
         bias: bias.map_or(std::ptr::null(), <[T]>::as_ptr),
     };
     // SAFETY: `Geometry::new` checked the sizes against the shapes the slices came with.
     unsafe { run(&pass, isa) }
 }
 
-fn grad_input_of<T: Gemm>(geo: Geometry, dy: &[T], w: &[T], bias: Option<&[T]>, dx: &mut [T], isa: Isa) -> Result<()> {
+fn grad_input_of<T: Gemm>(
+    geo: Geometry,
+    dy: &[T],
+    w: (&[T], Keep),
+    bias: Option<&[T]>,
+    dx: &mut [T],
+    isa: Isa,
+) -> Result<()> {
     if let (Some(thinned), None) = (thinned(&geo), bias) {
         let len = geo.batch * geo.groups * geo.cin * geo.out_plane();
         return scratch::with(len, |thin_dx: *mut T| {
@@ -150,7 +165,7 @@ fn grad_input_of<T: Gemm>(geo: Geometry, dy: &[T], w: &[T], bias: Option<&[T]>, 
             dst: dx.as_mut_ptr(),
             target: sizes(&geo, |a| a.input),
             axes: std::array::from_fn(|d| phase_axis(&geo.axes[d], phase[d])),
-            weights: Weights { values: w, group: cout * cin * taps, out: taps, input: cin * taps, kernel },
+            weights: Weights { values: w.0, group: cout * cin * taps, out: taps, input: cin * taps, kernel, keep: w.1 },
             bias: bias.map_or(std::ptr::null(), <[T]>::as_ptr),
         };
         // SAFETY: as in `forward_of`.
@@ -230,6 +245,11 @@ fn rounded<T: Float>(dst: &mut [T], f: impl FnOnce(&mut [f32]) -> Result<()>) ->
     })?
 }
 
+/// Where packed copies of a weight are kept: not of one that is widened first.
+fn keep_of<'a>(weight: &Raw<'a>) -> Keep<'a> {
+    if matches!(weight.dtype(), DType::F32 | DType::F64) { weight.keep() } else { Keep::NOT }
+}
+
 fn bias_fits(bias: Option<Raw>, channels: usize) -> Result<()> {
     match bias {
         Some(b) if b.numel() != channels => {
@@ -243,7 +263,8 @@ fn bias_fits(bias: Option<Raw>, channels: usize) -> Result<()> {
 pub fn forward(input: Raw, weight: Raw, bias: Option<Raw>, out: Raw, p: &ConvParams) -> Result<()> {
     let geo = Geometry::new(input.shape(), weight.shape(), out.shape(), p)?;
     bias_fits(bias, geo.groups * geo.cout)?;
-    by_dtype!(out, [input, weight], bias, |d, b| forward_of(geo, input, weight, b, d, isa()))
+    let keep = keep_of(&weight);
+    by_dtype!(out, [input, weight], bias, |d, b| forward_of(geo, input, (weight, keep), b, d, isa()))
 }
 
 /// The gradient of [`forward`]'s input for the gradient of its output (plus a bias per input channel): the transposed
@@ -251,7 +272,8 @@ pub fn forward(input: Raw, weight: Raw, bias: Option<Raw>, out: Raw, p: &ConvPar
 pub fn grad_input(grad_out: Raw, weight: Raw, bias: Option<Raw>, grad_in: Raw, p: &ConvParams) -> Result<()> {
     let geo = Geometry::new(grad_in.shape(), weight.shape(), grad_out.shape(), p)?;
     bias_fits(bias, geo.groups * geo.cin)?;
-    by_dtype!(grad_in, [grad_out, weight], bias, |d, b| grad_input_of(geo, grad_out, weight, b, d, isa()))
+    let keep = keep_of(&weight);
+    by_dtype!(grad_in, [grad_out, weight], bias, |d, b| grad_input_of(geo, grad_out, (weight, keep), b, d, isa()))
 }
 
 /// The gradient of [`forward`]'s weight.

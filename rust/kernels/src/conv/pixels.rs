@@ -10,6 +10,7 @@ use super::geometry::Geometry;
 use super::window::AxisRun;
 use crate::gemm::View;
 use crate::gemm::blocked::{Block, Gemm, KC, PACK, Problem, tiles};
+use crate::packs::{self, Keep, Order};
 use crate::parallel::{SendPtr, for_range};
 use crate::room;
 use crate::scratch;
@@ -64,15 +65,16 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
     let plane: usize = p.axes.iter().map(|a| a.n).product();
     let pixels = p.batch * plane;
     let out_plane: usize = p.target.iter().product();
-    // Steps contiguous in memory need no packing: the forward pass over a whole kernel.
-    let in_place = p.weights.input == n && flat.iter().enumerate().all(|(i, &t)| i == t);
+    // Steps contiguous in memory need no packing: the forward pass over a whole kernel. A kept copy is better still, since
+    // it is read in order.
+    let in_place = !p.weights.keep.keeps() && p.weights.input == n && flat.iter().enumerate().all(|(i, &t)| i == t);
     let blocks = p.cout.div_ceil(ROWS);
     let mb = p.cout.div_ceil(blocks);
     let most = (SHARED / k).max(nr) / nr * nr;
     let failed = AtomicBool::new(false);
     let (src, dst, bias) = (SendPtr(p.src.cast_mut()), SendPtr(p.dst), SendPtr(p.bias.cast_mut()));
     for g in 0..p.groups {
-        scratch::with(if in_place { 0 } else { p.cout * k }, |pa: *mut T| {
+        let pack = |pa: *mut T| {
             let pa = SendPtr(pa);
             if !in_place {
                 let steps = k.div_ceil(KC);
@@ -92,6 +94,10 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
                     }
                 });
             }
+        };
+        let key = p.weights.key(Order::Pixels, &flat, [g, p.cout, p.cin], [mb, micro.mr()]);
+        packs::with(p.weights.keep, key, if in_place { 0 } else { p.cout * k }, pack, |pa: *const T| {
+            let pa = SendPtr(pa.cast_mut());
             for j0 in (0..pixels).step_by(most) {
                 let cols = most.min(pixels - j0);
                 let panels = cols.div_ceil(nr);
@@ -146,6 +152,7 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
                                     alpha: T::ONE,
                                     add: if p.bias.is_null() { Add::Nothing } else { Add::PerRow },
                                     bias: bias.get().wrapping_add(g * p.cout + i0).cast_const(),
+                                    keep: [Keep::NOT; 2],
                                 };
                                 for k0 in (0..k).step_by(KC) {
                                     let kc = KC.min(k - k0);
@@ -342,6 +349,7 @@ pub unsafe fn grad_weight<T: Gemm>(
                             alpha: T::ONE,
                             add: Add::Nothing,
                             bias: std::ptr::null(),
+                            keep: [Keep::NOT; 2],
                         };
                         for k0 in (0..pixels).step_by(KC) {
                             let kc = KC.min(pixels - k0);

@@ -7,6 +7,7 @@ use super::sizes;
 use super::window::AxisRun;
 use crate::gemm::blocked::{Gemm, Items, Problem, wide};
 use crate::gemm::{View, skinny};
+use crate::packs::Keep;
 use crate::parallel::{SendPtr, for_range};
 use crate::scratch;
 use rustnn_base::Result;
@@ -86,6 +87,7 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
             alpha: T::ONE,
             add: if p.bias.is_null() { Add::Nothing } else { Add::PerRow },
             bias: if p.bias.is_null() { p.bias } else { p.bias.wrapping_add(g * p.cout) },
+            keep: [w.keep, Keep::NOT],
         };
         let items = Items { count: p.batch, b: p.groups * p.cin * plane, c: p.groups * p.cout * plane };
         // SAFETY: the images and the weight are as large as the pass says; images of the result are disjoint.
@@ -155,6 +157,7 @@ pub unsafe fn run_few<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
                 alpha: T::ONE,
                 add: if p.bias.is_null() { Add::Nothing } else { Add::PerRow },
                 bias: if p.bias.is_null() { p.bias } else { p.bias.wrapping_add(g * p.cout) },
+                keep: [Keep::NOT; 2],
             };
             // SAFETY: rows of the weight, the columns just written, room for the result; outputs go to their places.
             unsafe {

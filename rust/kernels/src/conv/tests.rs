@@ -1,6 +1,7 @@
 //! Convolutions against plain f64 loops, on every instruction set and with one and two threads.
 
 use super::*;
+use crate::packs::Packs;
 
 fn random<T: Gemm>(n: usize, seed: u64) -> Vec<T> {
     let mut s = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -90,9 +91,18 @@ fn check<T: Gemm>(input: &[usize], weight: &[usize], stride: usize, padding: usi
             crate::parallel::set_num_threads(threads);
             let nan = T::from_f64(f64::NAN);
             let mut got = (vec![nan; dy.len()], vec![nan; x.len()], vec![nan; w.len()]);
-            forward_of(geo, &x, &w, Some(&bo), &mut got.0, isa).unwrap();
-            grad_input_of(geo, &dy, &w, Some(&bi), &mut got.1, isa).unwrap();
+            forward_of(geo, &x, (&w, Keep::NOT), Some(&bo), &mut got.0, isa).unwrap();
+            grad_input_of(geo, &dy, (&w, Keep::NOT), Some(&bi), &mut got.1, isa).unwrap();
             grad_weight_of(geo, &dy, &x, &mut got.2, isa).unwrap();
+            // From copies that are kept the same: noted, kept, used.
+            let packs = Packs::default();
+            for _ in 0..if threads == 2 { 3 } else { 0 } {
+                let mut again = (vec![nan; dy.len()], vec![nan; x.len()]);
+                let w = (&w[..], Keep::new(&packs, 0));
+                forward_of(geo, &x, w, Some(&bo), &mut again.0, isa).unwrap();
+                grad_input_of(geo, &dy, w, Some(&bi), &mut again.1, isa).unwrap();
+                assert!(again.0 == got.0 && again.1 == got.1, "bits differ with kept weights: {isa:?} {input:?}");
+            }
             let what = format!("{isa:?} {input:?} {weight:?} s{stride} p{padding} d{dilation} g{groups}");
             close(&got.0, &y.0, &y.1, &format!("forward {what}"));
             close(&got.1, &dx.0, &dx.1, &format!("grad input {what}"));

@@ -136,13 +136,36 @@ impl Window {
                         for r in 0..step.min(wn) {
                             let (first, a, b) = if r == 0 { first_run } else { inside(r) };
                             let run = std::slice::from_raw_parts_mut(out.add(r * self.run), self.run);
-                            for (i, v) in run[a..b].iter_mut().enumerate() {
-                                *v = *line.wrapping_offset(first + ((a + i) * step) as isize);
-                            }
+                            let from = line.wrapping_offset(first + (a * step) as isize);
+                            every(from, step, &mut run[a..b]);
                         }
                     }
                 }
             }
         }
+    }
+}
+
+/// Copies every `step`-th value from `src` on.
+///
+/// # Safety
+/// `src` shows `(dst.len() - 1) * step + 1` readable values, unless `dst` is empty.
+#[inline]
+unsafe fn every<T: Real>(src: *const T, step: usize, dst: &mut [T]) {
+    if step == 2 && !dst.is_empty() {
+        // Whole pairs by shuffles; the last value may have no neighbour.
+        let (last, pairs) = (dst.len() - 1, dst.len() - 1);
+        // SAFETY: `2 * pairs` values before the last one.
+        let src_pairs = unsafe { std::slice::from_raw_parts(src.cast::<[T; 2]>(), pairs) };
+        for (v, pair) in dst[..pairs].iter_mut().zip(src_pairs) {
+            *v = pair[0];
+        }
+        // SAFETY: by this function's contract.
+        dst[last] = unsafe { *src.add(2 * last) };
+        return;
+    }
+    for (i, v) in dst.iter_mut().enumerate() {
+        // SAFETY: by this function's contract.
+        *v = unsafe { *src.add(i * step) };
     }
 }

@@ -4,7 +4,8 @@
 //! size nor the cut into chunks changes a bit.
 
 use super::pack::{SIDE, View, pack_a, pack_b, panel_start};
-use crate::parallel::{SendPtr, for_chunks, for_range};
+use crate::packs::{self, Keep, Key, Order};
+use crate::parallel::{SendPtr, for_chunks, for_range, num_threads};
 use crate::scratch;
 use rustnn_base::dtype::Real;
 use rustnn_base::{Error, Result};
@@ -21,6 +22,10 @@ const SHARED: usize = 2 << 20;
 /// Up to this many columns A is read where it lies: each value is used so few times that packing it, about a cycle per
 /// value, would cost more than it gives (at 128 columns a seventh of the product).
 const IN_PLACE: usize = 768;
+/// Rows in a share of them, at least.
+const SHARE: usize = 96;
+/// Up to this many rows of A are packed at once where B is kept, so that threads share it out by columns.
+const KEPT_ROWS: usize = 512;
 /// Values worth packing on another thread.
 pub(crate) const PACK: usize = 16_384;
 /// Fewer products than this stay on the calling thread.
@@ -28,7 +33,7 @@ const SERIAL: usize = 600_000;
 
 /// One product `c = alpha a b (+ add)`; rows of `c` are contiguous.
 #[derive(Clone, Copy)]
-pub struct Problem<T> {
+pub struct Problem<'a, T> {
     pub m: usize,
     pub n: usize,
     pub k: usize,
@@ -39,12 +44,14 @@ pub struct Problem<T> {
     pub alpha: T,
     pub add: Add,
     pub bias: *const T,
+    /// Where packed copies of `a` and `b` are kept.
+    pub keep: [Keep<'a>; 2],
 }
 
 // SAFETY: addresses whose use the calling function answers for; chunks write disjoint parts of `c`.
-unsafe impl<T> Send for Problem<T> {}
+unsafe impl<T> Send for Problem<'_, T> {}
 // SAFETY: as above.
-unsafe impl<T> Sync for Problem<T> {}
+unsafe impl<T> Sync for Problem<'_, T> {}
 
 /// Types with tile kernels.
 pub trait Gemm: Real + Tiled {}
@@ -153,7 +160,8 @@ pub unsafe fn parallel<T: Gemm>(p: &Problem<T>, isa: Isa) -> Result<()> {
 unsafe fn run<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Result<()> {
     let micro = T::micro(isa);
     let (mr, nr) = (micro.mr(), micro.nr());
-    if !alone && p.n >= 256 && (p.m < 96 || (p.m <= 256 && p.n >= 2 * p.m)) {
+    let kept = p.keep[1].keeps();
+    if !alone && p.n >= 256 && (p.m < 96 || (p.m <= 256 && p.n >= 2 * p.m) || (kept && p.m <= KEPT_ROWS)) {
         // SAFETY: passed on.
         return unsafe { wide(p, micro, Items { count: 1, b: 0, c: 0 }) };
     }
@@ -166,8 +174,11 @@ unsafe fn run<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Result<()> {
     let kg = kg.min(p.k);
     let direct = in_place(p);
     let failed = AtomicBool::new(false);
-    scratch::with(kg.next_multiple_of(KC).min(p.k) * nc, |pb: *mut T| {
-        let pb = SendPtr(pb);
+    // Of a kept B all is there, at `pb` or else at `whole`.
+    let sweep = |pb: *mut T, whole: *const T| {
+        let (pb, whole) = (SendPtr(pb), SendPtr(whole.cast_mut()));
+        let kept = !whole.get().is_null();
+        let row = p.n.next_multiple_of(micro.lanes);
         let mut j0 = 0;
         while j0 < p.n {
             let nb = nc.min(p.n - j0);
@@ -204,7 +215,11 @@ unsafe fn run<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Result<()> {
                                     pack_a(micro, a, rows, kc, panels, pa);
                                     Block::Packed(pa)
                                 };
-                                let pb = pb.get().add(k0 * wide);
+                                let pb = if kept {
+                                    whole.get().add((g0 + k0) * row + j0 * kc)
+                                } else {
+                                    pb.get().add(k0 * wide)
+                                };
                                 tiles(p, micro, a, pb, i0, rows, panels, j0, nb, kc, g0 + k0 == 0);
                             }
                         }
@@ -214,18 +229,53 @@ unsafe fn run<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Result<()> {
                     }
                 };
                 if alone {
-                    (0..blocks * runs).for_each(pack);
+                    (0..if kept { 0 } else { blocks * runs }).for_each(pack);
                     (0..chunks).for_each(multiply);
                 } else {
-                    for_chunks(blocks * runs, &pack);
+                    for_chunks(if kept { 0 } else { blocks * runs }, &pack);
                     for_chunks(chunks, &multiply);
                 }
                 g0 += g;
             }
             j0 += nb;
         }
-    })?;
+    };
+    if kept {
+        // SAFETY: passed on.
+        unsafe { right(p, micro, |whole| sweep(std::ptr::null_mut(), whole))? };
+    } else {
+        scratch::with(kg.next_multiple_of(KC).min(p.k) * nc, |pb| sweep(pb, std::ptr::null()))?;
+    }
     checked(&failed, p.m)
+}
+
+/// Runs `f` with all of B in panels, block of steps after block: that from step `k0` and column `j` on begins at
+/// `k0 * n + j * kc`, `n` rounded up to whole vectors. Kept, if copies of B are.
+///
+/// # Safety
+/// B shows `k x n` readable values; the CPU has `micro`'s instruction set.
+unsafe fn right<T: Gemm>(p: &Problem<T>, micro: &Micro<T>, f: impl FnOnce(*const T)) -> Result<()> {
+    let row = p.n.next_multiple_of(micro.lanes);
+    let (run, blocks) = (16 * micro.nr(), p.k.div_ceil(KC));
+    let runs = p.n.div_ceil(run);
+    let pack = |pb: *mut T| {
+        let pb = SendPtr(pb);
+        for_range(blocks * runs, (PACK / (KC * run)).max(1), |range| {
+            for i in range {
+                let (k0, j) = (i / runs * KC, i % runs * run);
+                let kc = KC.min(p.k - k0);
+                // SAFETY: a part of B that lies within it, and its own place among the panels.
+                unsafe { pack_b(micro, p.b.at(k0, j), kc, run.min(p.n - j), pb.get().add(k0 * row + j * kc)) };
+            }
+        });
+    };
+    packs::with(p.keep[1], key(Order::Right, p.b, [p.k, p.n, micro.nr()]), p.k * row, pack, f)
+}
+
+/// What tells a packed copy of an operand from another.
+fn key<T>(order: Order, v: View<T>, cut: [usize; 3]) -> Key {
+    let form = [v.rs, v.cs].into_iter().chain(cut.map(|c| c as isize)).collect();
+    Key { order, first: v.ptr as usize, size: size_of::<T>(), form }
 }
 
 /// An error if a chunk could not have its working memory.
@@ -253,14 +303,17 @@ pub(crate) unsafe fn wide<T: Gemm>(p: &Problem<T>, micro: &Micro<T>, items: Item
     let each = parts(p.n, 128, 512).min(16usize.div_ceil(items.count)).max(p.n.div_ceil(512));
     let nb = p.n.div_ceil(each).next_multiple_of(nr);
     let each = p.n.div_ceil(nb);
+    // Few columns: rows are shared out too, at the price of packing columns once for each share.
+    let shares = (2 * num_threads()).div_ceil(items.count * each).min(p.m / SHARE).max(1);
     // Blocks of A stay in L2. With a single one, columns of B are packed a few panels at a time and stay in L1.
-    let blocks = p.m.div_ceil(MC + MC / 3);
+    let blocks = p.m.div_ceil(MC + MC / 3).next_multiple_of(shares);
     let mb = p.m.div_ceil(blocks).next_multiple_of(mr);
     let blocks = p.m.div_ceil(mb);
-    let step = if blocks == 1 { SIDE * nr } else { nb };
-    let direct = in_place(p);
+    let shares = shares.min(blocks);
+    let step = if blocks == shares { SIDE * nr } else { nb };
+    let direct = !p.keep[0].keeps() && in_place(p);
     let failed = AtomicBool::new(false);
-    scratch::with(if direct { 0 } else { p.m * p.k }, |pa: *mut T| {
+    let pack_left = |pa: *mut T| {
         let pa = SendPtr(pa);
         if !direct {
             let pack = |i: usize| {
@@ -274,22 +327,36 @@ pub(crate) unsafe fn wide<T: Gemm>(p: &Problem<T>, micro: &Micro<T>, items: Item
             };
             for_range(p.k.div_ceil(KC) * blocks, (PACK / (mb * KC)).max(1), |r| r.for_each(pack));
         }
-        for_chunks(items.count * each, &|i| {
+    };
+    let kept = p.keep[1].keeps();
+    let row = p.n.next_multiple_of(micro.lanes);
+    let multiply = |pa: *const T, whole: *const T| {
+        let (pa, whole) = (SendPtr(pa.cast_mut()), SendPtr(whole.cast_mut()));
+        for_chunks(items.count * each * shares, &|i| {
+            let (share, i) = (i % shares, i / shares);
             let (item, j0) = (i / each, i % each * nb);
+            let rows =
+                (panel_start(share, shares, blocks) * mb, (panel_start(share + 1, shares, blocks) * mb).min(p.m));
             let cols = nb.min(p.n - j0);
             let p = Problem { c: p.c.wrapping_add(item * items.c), ..*p };
             let b = p.b.at(0, j0);
             let b = View { ptr: b.ptr.wrapping_add(item * items.b), ..b };
-            let done = scratch::with(KC * step.min(cols.next_multiple_of(micro.lanes)), |pb: *mut T| {
+            let own = if kept { 0 } else { KC * step.min(cols.next_multiple_of(micro.lanes)) };
+            let done = scratch::with(own, |pb: *mut T| {
                 for k0 in (0..p.k).step_by(KC) {
                     let kc = KC.min(p.k - k0);
                     for j in (0..cols).step_by(step) {
                         let width = step.min(cols - j);
                         // SAFETY: columns of B that exist, room for them, the packed A; this chunk's own columns of C.
                         unsafe {
-                            pack_b(micro, b.at(k0, j), kc, width, pb);
-                            for i0 in (0..p.m).step_by(mb) {
-                                let rows = mb.min(p.m - i0);
+                            let pb = if kept {
+                                whole.get().add(k0 * row + (j0 + j) * kc).cast_const()
+                            } else {
+                                pack_b(micro, b.at(k0, j), kc, width, pb);
+                                pb.cast_const()
+                            };
+                            for i0 in (rows.0..rows.1).step_by(mb) {
+                                let rows = mb.min(rows.1 - i0);
                                 let a = if direct {
                                     Block::InPlace(p.a.at(i0, k0))
                                 } else {
@@ -305,6 +372,16 @@ pub(crate) unsafe fn wide<T: Gemm>(p: &Problem<T>, micro: &Micro<T>, items: Item
                 failed.store(true, Ordering::Relaxed);
             }
         });
-    })?;
+    };
+    let left = key(Order::Left, p.a, [p.m, p.k, mb * micro.mr()]);
+    packs::with(p.keep[0], left, if direct { 0 } else { p.m * p.k }, pack_left, |pa| {
+        if kept {
+            // SAFETY: passed on.
+            unsafe { right(p, micro, |whole| multiply(pa, whole)) }
+        } else {
+            multiply(pa, std::ptr::null());
+            Ok(())
+        }
+    })??;
     checked(&failed, p.n)
 }

@@ -10,6 +10,7 @@ pub mod skinny;
 #[cfg(test)]
 mod tests;
 
+use crate::packs::Keep;
 use crate::parallel::{SendPtr, for_range};
 use crate::room::{self, or_stop};
 use crate::{Raw, scratch};
@@ -56,7 +57,8 @@ pub(crate) unsafe fn one<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Resu
             Add::PerColumn => Add::PerRow,
             same => same,
         };
-        let t = Problem { m: 1, n: p.m, a: p.b.t(), b: p.a.t(), ldc: p.m, add, ..*p };
+        let keep = [p.keep[1], p.keep[0]];
+        let t = Problem { m: 1, n: p.m, a: p.b.t(), b: p.a.t(), ldc: p.m, add, keep, ..*p };
         // SAFETY: the transposed product has the same operands; its one row of C is contiguous.
         return unsafe { one(&t, isa, alone) };
     }
@@ -252,6 +254,8 @@ fn float<T: Gemm>(a: Raw, b: Raw, c: Raw, ep: &Epilogue, isa: Isa) -> Result<()>
         alpha: T::from_f64(ep.alpha),
         add,
         bias,
+        // Items of a batch are too many to keep.
+        keep: if s.batch == 1 { [a.keep(), b.keep()] } else { [Keep::NOT; 2] },
     };
     let (dims, size) = (s.dims, s.m * s.n);
     // SAFETY: `Raw` promises that its shape and strides reach readable elements; shapes were checked to agree, C is

@@ -14,7 +14,7 @@ fn forward(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, p: &ConvParams, shape:
     let out = Tensor::empty(shape, x.dtype())?;
     let (xc, wc) = (x.to_contiguous()?, w.to_contiguous()?);
     let bc = bias.map(Tensor::to_contiguous).transpose()?;
-    conv::forward(xc.raw(), wc.raw(), bc.as_ref().map(Tensor::raw), out.raw(), p)?;
+    conv::forward(xc.raw(), wc.raw_kept(w.constant()), bc.as_ref().map(Tensor::raw), out.raw(), p)?;
     let (sx, sw, p) = (save(x), save(w), p.clone());
     let (xs, ws): (Dims, Dims) = (x.shape().into(), w.shape().into());
     let backward = move |c: &rustnn_core::Ctx<'_>, g: &Tensor| {
@@ -35,7 +35,7 @@ fn grad_input(g: &Tensor, w: &Tensor, bias: Option<&Tensor>, p: &ConvParams, sha
     let out = Tensor::empty(shape, g.dtype())?;
     let (gc, wc) = (g.to_contiguous()?, w.to_contiguous()?);
     let bc = bias.map(Tensor::to_contiguous).transpose()?;
-    conv::grad_input(gc.raw(), wc.raw(), bc.as_ref().map(Tensor::raw), out.raw(), p)?;
+    conv::grad_input(gc.raw(), wc.raw_kept(w.constant()), bc.as_ref().map(Tensor::raw), out.raw(), p)?;
     let (sg, sw, p) = (save(g), save(w), p.clone());
     let (gs, ws): (Dims, Dims) = (g.shape().into(), w.shape().into());
     let backward = move |c: &rustnn_core::Ctx<'_>, gg: &Tensor| {

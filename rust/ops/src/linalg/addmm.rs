@@ -45,7 +45,7 @@ pub(crate) fn add_product(input: &Tensor, a: &Tensor, b: &Tensor, beta: f64, alp
         }
         Epilogue { alpha, beta, bias: None }
     };
-    gemm::matmul(a.raw(), b.raw(), out.raw(), &ep)?;
+    gemm::matmul(a.raw(), b.raw_kept(n == 2 && b.constant()), out.raw(), &ep)?;
     let (sa, sb) = (save(a), save(b));
     let name = if n == 2 { "AddmmBackward0" } else { "BaddbmmBackward0" };
     attach(name, out, &[input, a, b], move |c, g| {
@@ -198,7 +198,8 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
         None => None,
     };
     let ep = Epilogue { bias: vector.as_ref().map(Tensor::raw), ..Epilogue::default() };
-    gemm::matmul(flat.raw(), weight.view_of(weight.layout().transpose(0, 1)).raw(), target.raw(), &ep)?;
+    let right = weight.view_of(weight.layout().transpose(0, 1));
+    gemm::matmul(flat.raw(), right.raw_kept(weight.constant()), target.raw(), &ep)?;
     drop(target);
     if !needs_grad(&[input, weight]) && !bias.is_some_and(|b| needs_grad(&[b])) {
         return Ok(out);

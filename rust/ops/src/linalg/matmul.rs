@@ -82,7 +82,12 @@ pub(crate) fn multiply(a: &Tensor, b: &Tensor, alpha: f64) -> Result<Tensor> {
     shape.push(sa[na - 2]);
     shape.push(sb[nb - 1]);
     let out = Tensor::empty(&shape, a.dtype())?;
-    gemm::matmul(a.raw(), b.raw(), out.raw(), &Epilogue { alpha, ..Epilogue::default() })?;
+    gemm::matmul(
+        a.raw(),
+        b.raw_kept(batch == 0 && b.constant()),
+        out.raw(),
+        &Epilogue { alpha, ..Epilogue::default() },
+    )?;
     Ok(out)
 }
 

@@ -10,7 +10,7 @@ use crate::scratch;
 use rustnn_base::dtype::Real;
 use rustnn_base::{Error, Result};
 use rustnn_simd::Isa;
-use rustnn_simd::arch::{Add, GemmArgs, Micro, Tiled};
+use rustnn_simd::arch::{Add, GemmArgs, Micro, Tiled, fetch_far};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Steps per block, the same for every instruction set because it decides the order of the sum.
@@ -22,6 +22,9 @@ const SHARED: usize = 2 << 20;
 /// Up to this many columns A is read where it lies: each value is used so few times that packing it, about a cycle per
 /// value, would cost more than it gives (at 128 columns a seventh of the product).
 const IN_PLACE: usize = 768;
+/// Panels of this many values together do not stay in L2 from one block of rows to the next: they are fetched ahead (a
+/// tenth of a product of 1024 rows and columns and more; below it costs a few hundredths).
+const FAR: usize = 256 << 10;
 /// Rows in a share of them, at least.
 const SHARE: usize = 96;
 /// Up to this many rows of A are packed at once where B is kept, so that threads share it out by columns.
@@ -92,11 +95,19 @@ pub(crate) unsafe fn tiles<T: Gemm>(
 ) {
     let nr = micro.nr();
     let add = if first { p.add } else { Add::Dst };
+    let far = kc * nb >= FAR || p.keep[1].keeps();
+    let line = 64 / size_of::<T>();
     let mut j = 0;
     while j < nb {
         let w = nr.min(nb - j);
         let vecs = w.div_ceil(micro.lanes);
+        // The next panel, a part with every tile of this one.
+        let next = pb.wrapping_add((j + nr) * kc);
+        let lines = if far && j + 2 * nr <= nb { (nr * kc / line).div_ceil(panels) } else { 0 };
         for q in 0..panels {
+            for i in q * lines..(q + 1) * lines {
+                fetch_far(next.wrapping_add(i * line));
+            }
             let (r0, r1) = (panel_start(q, panels, mb), panel_start(q + 1, panels, mb));
             let bias = match add {
                 Add::PerRow => p.bias.wrapping_add(i0 + r0),

@@ -25,6 +25,19 @@ pub fn fetch<T>(p: *const T) {
     let _ = p;
 }
 
+/// As [`fetch`], into the second cache: for what comes after what the first one is full of.
+#[inline(always)]
+pub fn fetch_far<T>(p: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: as in `fetch`.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
+
 /// The largest values of eight windows that begin side by side, or two apart (`two`), and the tap (a place relative to the
 /// window's first) that each is at: the first of equal ones, the last NaN if there are any. False, and nothing done, where
 /// `isa` has no instructions for it. Comparing and choosing in one loop is what the compiler does not vectorise.

@@ -7,8 +7,11 @@ use crate::room;
 use rustnn_base::dtype::Real;
 use rustnn_base::layout::around;
 use rustnn_base::{Element, Kind, Result, Scalar, index_error, runtime_error, with_dtype};
+use rustnn_simd::arch::fetch;
 use rustnn_simd::dispatch;
 
+/// Indices ahead of the one that is done.
+const AHEAD: usize = 8;
 /// Elements one thread takes at a time.
 const GRAIN: usize = 16 * 1024;
 
@@ -55,11 +58,20 @@ pub fn index_select(dst: Raw<'_>, src: Raw<'_>, dim: usize, index: &[i64], op: &
             return Ok(());
         }
         for_slices(to, (GRAIN / inner).max(1) * inner, |start, piece| {
-            let first = start / inner;
-            for (k, row) in piece.chunks_exact_mut(inner).enumerate() {
-                let (o, i) = ((first + k) / m, (first + k) % m);
-                let at = (o * n + index[i] as usize) * inner;
+            let (mut base, mut i) = (start / inner / m * n, start / inner % m);
+            for row in piece.chunks_exact_mut(inner) {
+                // Rows lie anywhere: those of the indices to come are on their way while this one is copied.
+                if let Some(&later) = index.get(i + AHEAD) {
+                    let later = from.as_ptr().wrapping_add((base + later as usize) * inner);
+                    fetch(later);
+                    fetch(later.wrapping_add(inner - 1));
+                }
+                let at = (base + index[i] as usize) * inner;
                 row.copy_from_slice(&from[at..at + inner]);
+                i += 1;
+                if i == m {
+                    (base, i) = (base + n, 0);
+                }
             }
         });
     });

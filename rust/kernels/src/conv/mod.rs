@@ -16,6 +16,9 @@ mod product;
 mod tests;
 mod weight;
 mod window;
+mod winograd;
+#[cfg(test)]
+mod winograd_tests;
 
 use crate::gemm::blocked::Gemm;
 use crate::packs::Keep;
@@ -81,9 +84,56 @@ unsafe fn run<T: Gemm>(pass: &Pass<T>, isa: Isa) -> Result<()> {
             product::run(pass, isa)
         } else if product::suits_few(pass) {
             product::run_few(pass, isa)
+        } else if winograd::suits(pass) {
+            winograd::run(pass, isa)
         } else {
             direct::run(pass, isa)
         }
+    }
+}
+
+/// The forward pass.
+fn forward_pass<'a, T>(geo: &Geometry, x: &[T], w: (&'a [T], Keep<'a>), bias: Option<&[T]>, out: &mut [T]) -> Pass<'a, T> {
+    let (cin, cout, taps) = (geo.cin, geo.cout, geo.taps());
+    let kernel = sizes(geo, |a| a.kernel);
+    Pass {
+        batch: geo.batch,
+        groups: geo.groups,
+        cin,
+        cout,
+        src: x.as_ptr(),
+        source: sizes(geo, |a| a.input),
+        dst: out.as_mut_ptr(),
+        target: sizes(geo, |a| a.output),
+        axes: std::array::from_fn(|d| whole_axis(&geo.axes[d])),
+        weights: Weights { values: w.0, group: cout * cin * taps, out: cin * taps, input: taps, kernel, keep: w.1 },
+        bias: bias.map_or(std::ptr::null(), <[T]>::as_ptr),
+    }
+}
+
+/// The pass that makes the input gradient at places that are `phase` modulo the strides.
+fn gradient_pass<'a, T>(
+    geo: &Geometry,
+    dy: &[T],
+    w: (&'a [T], Keep<'a>),
+    bias: Option<&[T]>,
+    dx: &mut [T],
+    phase: [usize; 3],
+) -> Pass<'a, T> {
+    let (cin, cout, taps) = (geo.cin, geo.cout, geo.taps());
+    let kernel = sizes(geo, |a| a.kernel);
+    Pass {
+        batch: geo.batch,
+        groups: geo.groups,
+        cin: cout,
+        cout: cin,
+        src: dy.as_ptr(),
+        source: sizes(geo, |a| a.output),
+        dst: dx.as_mut_ptr(),
+        target: sizes(geo, |a| a.input),
+        axes: std::array::from_fn(|d| phase_axis(&geo.axes[d], phase[d])),
+        weights: Weights { values: w.0, group: cout * cin * taps, out: taps, input: cin * taps, kernel, keep: w.1 },
+        bias: bias.map_or(std::ptr::null(), <[T]>::as_ptr),
     }
 }
 
@@ -99,23 +149,8 @@ fn forward_of<T: Gemm>(
         return with_thin(&geo, x, |x| forward_of(thinned, x, w, bias, out, isa));
     }
     let geo = flatten(geo);
-    let (cin, cout, taps) = (geo.cin, geo.cout, geo.taps());
-    let kernel = sizes(&geo, |a| a.kernel);
-    let pass = Pass {
-        batch: geo.batch,
-        groups: geo.groups,
-        cin,
-        cout,
-        src: x.as_ptr(),
-        source: sizes(&geo, |a| a.input),
-        dst: out.as_mut_ptr(),
-        target: sizes(&geo, |a| a.output),
-        axes: std::array::from_fn(|d| whole_axis(&geo.axes[d])),
-        weights: Weights { values: w.0, group: cout * cin * taps, out: cin * taps, input: taps, kernel, keep: w.1 },
-        bias: bias.map_or(std::ptr::null(), <[T]>::as_ptr),
-    };
     // SAFETY: `Geometry::new` checked the sizes against the shapes the slices came with.
-    unsafe { run(&pass, isa) }
+    unsafe { run(&forward_pass(&geo, x, w, bias, out), isa) }
 }
 
 fn grad_input_of<T: Gemm>(
@@ -147,29 +182,14 @@ fn grad_input_of<T: Gemm>(
         })?;
     }
     let geo = flatten(geo);
-    let (cin, cout, taps) = (geo.cin, geo.cout, geo.taps());
-    let kernel = sizes(&geo, |a| a.kernel);
     let [sd, sh, sw] = sizes(&geo, |a| a.stride);
     for i in 0..sd.saturating_mul(sh).saturating_mul(sw) {
         let phase = [i / (sh * sw), i / sw % sh, i % sw];
         if (0..3).any(|d| phase[d] >= geo.axes[d].input) {
             continue;
         }
-        let pass = Pass {
-            batch: geo.batch,
-            groups: geo.groups,
-            cin: cout,
-            cout: cin,
-            src: dy.as_ptr(),
-            source: sizes(&geo, |a| a.output),
-            dst: dx.as_mut_ptr(),
-            target: sizes(&geo, |a| a.input),
-            axes: std::array::from_fn(|d| phase_axis(&geo.axes[d], phase[d])),
-            weights: Weights { values: w.0, group: cout * cin * taps, out: taps, input: cin * taps, kernel, keep: w.1 },
-            bias: bias.map_or(std::ptr::null(), <[T]>::as_ptr),
-        };
         // SAFETY: as in `forward_of`.
-        unsafe { run(&pass, isa)? };
+        unsafe { run(&gradient_pass(&geo, dy, w, bias, dx, phase), isa)? };
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::packs::Packs;
 
-fn random<T: Gemm>(n: usize, seed: u64) -> Vec<T> {
+pub(super) fn random<T: Gemm>(n: usize, seed: u64) -> Vec<T> {
     let mut s = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     (0..n)
         .map(|_| {
@@ -16,7 +16,7 @@ fn random<T: Gemm>(n: usize, seed: u64) -> Vec<T> {
 }
 
 /// Calls `f(input index, weight index, output index)` for every product of the convolution.
-fn each(geo: &Geometry, mut f: impl FnMut(usize, usize, usize)) {
+pub(super) fn each(geo: &Geometry, mut f: impl FnMut(usize, usize, usize)) {
     let (taps, ip, op) = (geo.taps(), geo.in_plane(), geo.out_plane());
     let a = &geo.axes;
     let split = |i: usize, s: [usize; 3]| [i / (s[1] * s[2]), i / s[2] % s[1], i % s[2]];
@@ -47,7 +47,7 @@ fn each(geo: &Geometry, mut f: impl FnMut(usize, usize, usize)) {
     }
 }
 
-fn close<T: Gemm>(got: &[T], want: &[f64], size: &[f64], what: &str) {
+pub(super) fn close<T: Gemm>(got: &[T], want: &[f64], size: &[f64], what: &str) {
     for i in 0..got.len() {
         let bound = (size[i] + 1.0) * T::EPS.to_f64() * 8.0;
         assert!((got[i].to_f64() - want[i]).abs() <= bound, "{what} at {i}: {} for {}", got[i].to_f64(), want[i]);

@@ -1,5 +1,5 @@
 //! The bodies of the tile kernels, written once over a module's vector primitives (`V`, `zero`, `splat`, `load`,
-//! `load_n`, `store`, `store_n`, `fma`, `mul`, `add`, `sum`) and compiled per instruction set by
+//! `load_n`, `store`, `store_n`, `fma`, `mul`, `add`, `sub`, `sum`, `pairs`) and compiled per instruction set by
 //! [`tile_kernels!`].
 
 /// A loop over `0..n`, `n` at most the bound given, written out: sums in an array stay in registers only where every
@@ -76,10 +76,10 @@ macro_rules! repeat {
     }};
 }
 
-/// Defines `gemm`, `rows`, `taps`, `conv` and `dot` over the primitives in scope, under the given attributes.
+/// Defines `gemm`, `rows`, `taps`, `conv`, `dot`, `tiles` and `outputs` over the primitives in scope, under the given attributes.
 macro_rules! tile_kernels {
     ($(#[$tf:meta])* $T:ty, $L:expr) => {
-        use crate::arch::{Add, ConvArgs, DotArgs, GemmArgs, TapsArgs, fetch};
+        use crate::arch::{Add, ConvArgs, DotArgs, GemmArgs, TapsArgs, TilesArgs, fetch};
 
         /// Has the tile's place in memory brought near while the sums are made, if that is time enough: from L3 it costs a
         /// tenth of a product.
@@ -312,6 +312,56 @@ macro_rules! tile_kernels {
                         *g.out.add(i * N + j) = sum(acc[i][j]);
                     });
                 });
+            }
+        }
+
+        /// # Safety
+        /// See [`TilesArgs`]; the CPU has this module's instruction set.
+        $(#[$tf])*
+        #[allow(dead_code)]
+        pub unsafe fn tiles(t: &TilesArgs<$T>) {
+            // SAFETY: all reads and writes are those that `TilesArgs` allows, by this function's contract.
+            unsafe {
+                for i in (0..t.count).step_by($L) {
+                    let (mut r, mut to) = (t.rows.add(i), t.to.add(i));
+                    for _ in 0..4 {
+                        let (a, b) = (load(r), load(r.add(t.pitch)));
+                        let (c, d) = (load(r.add(2 * t.pitch)), load(r.add(3 * t.pitch)));
+                        store(to, sub(a, c));
+                        store(to.add(4 * t.point), add(b, c));
+                        store(to.add(8 * t.point), sub(c, b));
+                        store(to.add(12 * t.point), sub(b, d));
+                        r = r.add(t.apart);
+                        to = to.add(t.point);
+                    }
+                }
+            }
+        }
+
+        /// # Safety
+        /// See [`crate::arch::OutputsFn`]; the CPU has this module's instruction set.
+        $(#[$tf])*
+        #[allow(dead_code)]
+        pub unsafe fn outputs(m: *const $T, pitch: usize, n: usize, y: *mut $T) {
+            // SAFETY: all reads and writes are those that `OutputsFn` allows, by this function's contract.
+            unsafe {
+                let lines = 4;
+                for i in (0..n).step_by($L) {
+                    let (mut upper, mut lower) = ([zero(); 4], [zero(); 4]);
+                    each!(v < lines <= 4, {
+                        let m = m.add(v * pitch + i);
+                        let (a, b) = (load(m), load(m.add(4 * pitch)));
+                        let (c, d) = (load(m.add(8 * pitch)), load(m.add(12 * pitch)));
+                        upper[v] = add(add(a, b), c);
+                        lower[v] = sub(sub(b, c), d);
+                    });
+                    for (half, [a, b, c, d]) in [upper, lower].into_iter().enumerate() {
+                        let (low, high) = pairs(add(add(a, b), c), sub(sub(b, c), d));
+                        let y = y.add(2 * (half * pitch + i));
+                        store(y, low);
+                        store(y.add($L), high);
+                    }
+                }
             }
         }
     };

@@ -54,6 +54,16 @@ macro_rules! lanes {
             fn add(a: V, b: V) -> V {
                 std::array::from_fn(|i| a[i] + b[i])
             }
+            #[inline(always)]
+            fn sub(a: V, b: V) -> V {
+                std::array::from_fn(|i| a[i] - b[i])
+            }
+            /// Lanes of two vectors in turn.
+            #[inline(always)]
+            fn pairs(a: V, b: V) -> (V, V) {
+                let at = |i: usize| if i % 2 == 0 { a[i / 2] } else { b[i / 2] };
+                (std::array::from_fn(at), std::array::from_fn(|i| at(i + $L)))
+            }
             /// Neighbours first, then fours, then the halves.
             #[inline(always)]
             fn sum(mut v: V) -> $T {
@@ -104,6 +114,8 @@ pub static F32: Micro<f32> = Micro {
     dot: dot_table!(f32x8),
     dot_lanes: 8,
     turn: turn::<f32>,
+    tiles: f32x8::tiles,
+    outputs: f32x8::outputs,
 };
 
 pub static F64: Micro<f64> = Micro {
@@ -117,4 +129,6 @@ pub static F64: Micro<f64> = Micro {
     dot: dot_table!(f64x4),
     dot_lanes: 4,
     turn: turn::<f64>,
+    tiles: f64x4::tiles,
+    outputs: f64x4::outputs,
 };

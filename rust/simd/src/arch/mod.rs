@@ -152,6 +152,27 @@ pub type DotFn<T> = unsafe fn(&DotArgs<T>);
 /// a multiple of eight. Sound if source and destination reach that far; see also [`GemmFn`].
 pub type TurnFn<T> = unsafe fn(src: *const T, rs: isize, steps: usize, dst: *mut T, width: usize);
 
+/// The first half of a Winograd transform: down the columns of `count` 4×4 tiles side by side, whose rows were brought to
+/// four values each. Value `v` of row `a` of tile `i` is `rows[v * apart + a * pitch + i]`; point `4 * y + v` goes to
+/// `to[(4 * y + v) * point + i]`.
+///
+/// Whole vectors are read and written, so up to a vector less one value behind the last tile.
+#[derive(Debug, Clone, Copy)]
+pub struct TilesArgs<T> {
+    pub rows: *const T,
+    pub apart: usize,
+    pub pitch: usize,
+    pub count: usize,
+    pub to: *mut T,
+    pub point: usize,
+}
+
+/// The way back: `n` tiles' sums at 16 points, `m[point * pitch + i]`, to the four outputs of each, two columns in turn:
+/// upper ones to `y[2 * i ..]`, lower ones to `y[2 * (pitch + i) ..]`. Whole vectors, as in [`TilesArgs`].
+pub type OutputsFn<T> = unsafe fn(m: *const T, pitch: usize, n: usize, y: *mut T);
+/// As [`GemmFn`].
+pub type TilesFn<T> = unsafe fn(&TilesArgs<T>);
+
 /// The tile kernels of one instruction set for one element type. Tables are indexed by rows - 1, then vectors - 1.
 pub struct Micro<T: 'static> {
     /// Lanes of a vector in `gemm`.
@@ -173,6 +194,9 @@ pub struct Micro<T: 'static> {
     /// Lanes of a vector in `dot`.
     pub dot_lanes: usize,
     pub turn: TurnFn<T>,
+    /// Winograd's transforms, of vectors as in `conv`.
+    pub tiles: TilesFn<T>,
+    pub outputs: OutputsFn<T>,
 }
 
 impl<T> Micro<T> {

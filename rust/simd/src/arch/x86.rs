@@ -5,7 +5,7 @@ use super::Micro;
 /// Vector primitives from intrinsics. `$mask` makes the mask of the first `n` lanes.
 macro_rules! intrinsics {
     ($name:ident, $feat:literal, $T:ty, $L:expr, $V:ident, $M:ident, $zero:ident, $splat:ident, $load:ident, $store:ident,
-     $fma:ident, $mul:ident, $add:ident,
+     $fma:ident, $mul:ident, $add:ident, $sub:ident, $pairs:path,
      |$mn:ident| $mask:expr, |$lp:ident, $lm:ident| $loadm:expr, |$sp:ident, $sn:ident, $sv:ident| $storem:expr,
      |$hv:ident| $sum:expr) => {
         mod $name {
@@ -69,6 +69,19 @@ macro_rules! intrinsics {
             fn add(a: V, b: V) -> V {
                 $add(a, b)
             }
+            #[inline]
+            #[target_feature(enable = $feat)]
+            #[allow(dead_code)]
+            fn sub(a: V, b: V) -> V {
+                $sub(a, b)
+            }
+            /// Lanes of two vectors in turn.
+            #[inline]
+            #[target_feature(enable = $feat)]
+            #[allow(dead_code)]
+            fn pairs(a: V, b: V) -> (V, V) {
+                $pairs(a, b)
+            }
             /// Neighbours first, then fours, then the halves.
             #[inline]
             #[target_feature(enable = $feat)]
@@ -99,6 +112,8 @@ intrinsics!(
     _mm256_fmadd_ps,
     _mm256_mul_ps,
     _mm256_add_ps,
+    _mm256_sub_ps,
+    super::pairs_256_f32,
     |n| _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)),
     |p, m| _mm256_maskload_ps(p, m),
     |p, n, v| super::halves_f32(p, n, v),
@@ -122,6 +137,8 @@ intrinsics!(
     _mm256_fmadd_pd,
     _mm256_mul_pd,
     _mm256_add_pd,
+    _mm256_sub_pd,
+    super::pairs_256_f64,
     |n| _mm256_cmpgt_epi64(_mm256_set1_epi64x(n as i64), _mm256_setr_epi64x(0, 1, 2, 3)),
     |p, m| _mm256_maskload_pd(p, m),
     |p, n, v| super::halves_f64(p, n, v),
@@ -144,6 +161,8 @@ intrinsics!(
     _mm512_fmadd_ps,
     _mm512_mul_ps,
     _mm512_add_ps,
+    _mm512_sub_ps,
+    super::pairs_512_f32,
     |n| ((1u32 << n) - 1) as u16,
     |p, m| _mm512_maskz_loadu_ps(m, p),
     |p, n, v| _mm512_mask_storeu_ps(p, mask(n), v),
@@ -163,6 +182,8 @@ intrinsics!(
     _mm512_fmadd_pd,
     _mm512_mul_pd,
     _mm512_add_pd,
+    _mm512_sub_pd,
+    super::pairs_512_f64,
     |n| ((1u32 << n) - 1) as u8,
     |p, m| _mm512_maskz_loadu_pd(m, p),
     |p, n, v| _mm512_mask_storeu_pd(p, mask(n), v),
@@ -205,6 +226,34 @@ pub unsafe fn max_windows(x: *const f32, taps: &[u32], two: bool, best: &mut [f3
         _mm256_storeu_ps(place.as_mut_ptr().cast(), which);
     }
 }
+
+/// Lanes of two vectors in turn.
+macro_rules! pairs {
+    ($name:ident, $feat:literal, $V:ident, $lo:ident, $hi:ident, |$a:ident, $b:ident| $halves:expr) => {
+        #[inline]
+        #[target_feature(enable = $feat)]
+        fn $name(a: std::arch::x86_64::$V, b: std::arch::x86_64::$V) -> (std::arch::x86_64::$V, std::arch::x86_64::$V) {
+            use std::arch::x86_64::*;
+            // Within each 128 bits first.
+            let ($a, $b) = ($lo(a, b), $hi(a, b));
+            $halves
+        }
+    };
+}
+pairs!(pairs_256_f32, "avx2", __m256, _mm256_unpacklo_ps, _mm256_unpackhi_ps, |a, b| {
+    (_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b))
+});
+pairs!(pairs_256_f64, "avx2", __m256d, _mm256_unpacklo_pd, _mm256_unpackhi_pd, |a, b| {
+    (_mm256_permute2f128_pd::<0x20>(a, b), _mm256_permute2f128_pd::<0x31>(a, b))
+});
+pairs!(pairs_512_f32, "avx512f", __m512, _mm512_unpacklo_ps, _mm512_unpackhi_ps, |a, b| {
+    let (low, high) = (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xEE>(a, b));
+    (_mm512_shuffle_f32x4::<0xD8>(low, low), _mm512_shuffle_f32x4::<0xD8>(high, high))
+});
+pairs!(pairs_512_f64, "avx512f", __m512d, _mm512_unpacklo_pd, _mm512_unpackhi_pd, |a, b| {
+    let (low, high) = (_mm512_shuffle_f64x2::<0x44>(a, b), _mm512_shuffle_f64x2::<0xEE>(a, b));
+    (_mm512_shuffle_f64x2::<0xD8>(low, low), _mm512_shuffle_f64x2::<0xD8>(high, high))
+});
 
 /// Stores the first `n` lanes, fewer than all, by halves: AVX2's masked store is tens of operations on AMD's CPUs.
 ///
@@ -300,6 +349,8 @@ pub static AVX2_F32: Micro<f32> = Micro {
     dot: dot_table!(avx2_f32),
     dot_lanes: 8,
     turn: turn_f32,
+    tiles: avx2_f32::tiles,
+    outputs: avx2_f32::outputs,
 };
 
 pub static AVX2_F64: Micro<f64> = Micro {
@@ -313,6 +364,8 @@ pub static AVX2_F64: Micro<f64> = Micro {
     dot: dot_table!(avx2_f64),
     dot_lanes: 4,
     turn: super::generic::turn::<f64>,
+    tiles: avx2_f64::tiles,
+    outputs: avx2_f64::outputs,
 };
 
 // Convolution rows are often shorter than 16 outputs, and dot products keep one number of lanes everywhere: both use
@@ -328,6 +381,8 @@ pub static AVX512_F32: Micro<f32> = Micro {
     dot: dot_table!(avx2_f32),
     dot_lanes: 8,
     turn: turn_f32,
+    tiles: avx2_f32::tiles,
+    outputs: avx2_f32::outputs,
 };
 
 pub static AVX512_F64: Micro<f64> = Micro {
@@ -341,4 +396,6 @@ pub static AVX512_F64: Micro<f64> = Micro {
     dot: dot_table!(avx2_f64),
     dot_lanes: 4,
     turn: super::generic::turn::<f64>,
+    tiles: avx2_f64::tiles,
+    outputs: avx2_f64::outputs,
 };

@@ -78,14 +78,14 @@ unsafe fn run<T: Gemm>(pass: &Pass<T>, isa: Isa) -> Result<()> {
     unsafe {
         if planes::suits(pass) {
             planes::run(pass)
+        } else if winograd::suits(pass) {
+            winograd::run(pass, isa)
         } else if pixels::suits(pass) {
             pixels::run(pass, isa)
         } else if product::suits(pass) {
             product::run(pass, isa)
         } else if product::suits_few(pass) {
             product::run_few(pass, isa)
-        } else if winograd::suits(pass) {
-            winograd::run(pass, isa)
         } else {
             direct::run(pass, isa)
         }

@@ -11,6 +11,7 @@
 //! is infinite would come out NaN. So where a value is that large the pass is done the direct way.
 
 use super::direct::{self, Pass, WORK};
+use super::pixels;
 use super::window::AxisRun;
 use crate::gemm::blocked::{Gemm, PACK};
 use crate::gemm::pack::panel_start;
@@ -38,6 +39,18 @@ const RUN: usize = 8;
 /// Fewest output channels of a chunk: each transforms its tiles anew.
 const CHANNELS: usize = 32;
 
+/// What bringing a tile to its points, or back, costs in multiplications per channel.
+const TILE: f64 = 10.0;
+/// What transforming a kernel costs in multiplications, what packing it for the direct way does, and the way for small images
+/// beyond its products; and how much more of the first two it is for so many kernels that they do not stay in the cache.
+const KERNEL: f64 = 300.0;
+const PACKED: f64 = 150.0;
+const SMALL: f64 = 500.0;
+const MANY: usize = 128 << 10;
+const FAR: f64 = 2.5;
+/// Lanes that the direct way fills, for the choice: the same for every instruction set.
+const LANES: f64 = 8.0;
+
 /// Whether a pass can go this way: three neighbouring taps per axis, in either order, and no steps.
 pub fn fits<T>(p: &Pass<T>) -> bool {
     let line = |a: &AxisRun| {
@@ -59,9 +72,24 @@ pub fn fits<T>(p: &Pass<T>) -> bool {
         && p.cout > 0
 }
 
-/// Whether this is the better way for a pass, by its shape alone.
+/// Whether this is the better way for a pass, by its shape alone: multiplications per kernel, with what transforms cost,
+/// both as measured.
 pub fn suits<T>(p: &Pass<T>) -> bool {
-    fits(p) && p.cin >= 16 && p.cout >= 16
+    if !fits(p) || p.cin < 16 || p.cout < 16 {
+        return false;
+    }
+    let [_, h, w] = [p.axes[0].n, p.axes[1].n, p.axes[2].n].map(|n| n as f64);
+    let (cin, cout, batch) = (p.cin as f64, p.cout as f64, p.batch as f64);
+    let tiles = batch * (h / 2.0).ceil() * (w / 2.0).ceil();
+    let far = if p.cin * p.cout > MANY { FAR } else { 1.0 };
+    let here = 16.0 * tiles * (1.0 + TILE / cin + TILE / cout) + KERNEL * far;
+    // The direct way computes whole vectors of a row; the one for small images, all of them.
+    let other = if pixels::suits(p) {
+        9.0 * batch * h * w + SMALL
+    } else {
+        9.0 * batch * h * (w / LANES).ceil() * LANES + PACKED * far
+    };
+    here < other
 }
 
 /// How a pass is cut.
@@ -127,12 +155,16 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
         return Ok(());
     }
     let len = p.groups * p.cout * p.cin * POINTS;
-    // The last value says whether a weight is too large.
-    let done = scratch::with(len + 1, |u: *mut T| {
-        // SAFETY: room for `len + 1` values.
-        unsafe { *u.add(len) = if weights(p, &plan, micro, u) { T::ONE } else { T::ZERO } };
+    // The first value is NaN if a weight is too large: none is otherwise.
+    let done = scratch::with(len, |u: *mut T| {
+        // SAFETY: room for `len` values.
+        unsafe {
+            if weights(p, &plan, micro, u) {
+                *u = T::ZERO / T::ZERO;
+            }
+        };
         // SAFETY: as above, all written.
-        unsafe { if *u.add(len) == T::ZERO { images(p, &plan, micro, u) } else { Ok(false) } }
+        unsafe { if *u == *u { images(p, &plan, micro, u) } else { Ok(false) } }
     })??;
     // SAFETY: passed on.
     if done { Ok(()) } else { unsafe { direct::run(p, isa) } }

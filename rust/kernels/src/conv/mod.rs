@@ -4,7 +4,8 @@
 //! alone; no matrix of patches is built and no layout is changed. Most read a small padded copy of the rows they need
 //! ([`window`]): [`direct`] the first two, [`outer`] the weight's gradient, [`weight`] that of few output channels. One tap
 //! is a product as it stands, few outputs are dot products with the weight ([`product`]); depthwise planes are done one by
-//! one ([`planes`]); of images so small that their rows would not fill vectors the outputs stand side by side ([`pixels`]).
+//! one ([`planes`]); of images so small that their rows would not fill vectors the outputs stand side by side ([`pixels`]);
+//! 3×3 in steps of one goes by fewer multiplications where there are channels to pay for transforms ([`winograd`]).
 
 mod direct;
 mod geometry;

@@ -143,8 +143,8 @@ impl Plan {
     }
 }
 
-/// Values from here on are too large for this way: two of them, transformed and multiplied, summed over any number of
-/// channels, are still finite, so that what is below gives no infinities.
+/// Values from here on are too large for this way. In f32 it is 2⁴⁶: points are below 2⁴⁸, their products summed over a
+/// million channels below 2¹¹⁵, so that what is below gives no infinities.
 fn limit<T: Real>() -> T {
     T::ONE / (T::EPS * T::EPS)
 }

@@ -94,7 +94,13 @@ unsafe fn run<T: Gemm>(pass: &Pass<T>, isa: Isa) -> Result<()> {
 }
 
 /// The forward pass.
-fn forward_pass<'a, T>(geo: &Geometry, x: &[T], w: (&'a [T], Keep<'a>), bias: Option<&[T]>, out: &mut [T]) -> Pass<'a, T> {
+fn forward_pass<'a, T>(
+    geo: &Geometry,
+    x: &[T],
+    w: (&'a [T], Keep<'a>),
+    bias: Option<&[T]>,
+    out: &mut [T],
+) -> Pass<'a, T> {
     let (cin, cout, taps) = (geo.cin, geo.cout, geo.taps());
     let kernel = sizes(geo, |a| a.kernel);
     Pass {

@@ -18,6 +18,7 @@ use super::pixels;
 use super::window::AxisRun;
 use crate::gemm::blocked::{Gemm, PACK};
 use crate::gemm::pack::panel_start;
+use crate::packs::{self, Order};
 use crate::parallel::{SendPtr, for_range};
 use crate::room;
 use crate::scratch;
@@ -161,14 +162,17 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
     }
     let len = p.groups * p.cout * p.cin * POINTS;
     // The first value is NaN if a weight is too large: none is otherwise.
-    let done = scratch::with(len, |u: *mut T| {
+    let key = p.weights.key(Order::Winograd, &plan.taps, [p.groups, p.cout, p.cin], [plan.kc, micro.mr()]);
+    let transform = |u: *mut T| {
         // SAFETY: room for `len` values.
         unsafe {
             if weights(p, &plan, micro, u) {
                 *u = T::ZERO / T::ZERO;
             }
-        };
-        // SAFETY: as above, all written.
+        }
+    };
+    let done = packs::with(p.weights.keep, key, len, transform, |u: *const T| {
+        // SAFETY: `len` values, all written.
         unsafe { if *u == *u { images(p, &plan, micro, u) } else { Ok(false) } }
     })??;
     // SAFETY: passed on.

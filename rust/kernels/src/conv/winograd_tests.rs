@@ -33,8 +33,8 @@ impl<T: Gemm> Data<T> {
     fn by(&self, geo: &Geometry, way: unsafe fn(&Pass<T>, Isa) -> Result<()>, isa: Isa) -> [Vec<T>; 2] {
         let nan = T::from_f64(f64::NAN);
         let (mut y, mut dx) = (vec![nan; self.dy.len()], vec![nan; self.x.len()]);
-        let forward = forward_pass(geo, &self.x, &self.w, Some(&self.out_bias), &mut y);
-        let back = gradient_pass(geo, &self.dy, &self.w, Some(&self.in_bias), &mut dx, [0; 3]);
+        let forward = forward_pass(geo, &self.x, (&self.w, Keep::NOT), Some(&self.out_bias), &mut y);
+        let back = gradient_pass(geo, &self.dy, (&self.w, Keep::NOT), Some(&self.in_bias), &mut dx, [0; 3]);
         assert!(winograd::fits(&forward) && winograd::fits(&back));
         // SAFETY: sizes are those of the geometry.
         unsafe {

@@ -169,10 +169,17 @@ impl<'a> Keep<'a> {
         Keep(Some((packs, writes)))
     }
 
-    /// Whether copies are kept.
+    /// Whether there is a place for copies.
     #[must_use]
-    pub fn keeps(self) -> bool {
-        self.0.is_some() && allowed()
+    pub fn given(self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether this operand has been asked for before, so that [`with`] uses a kept copy, or keeps one now. Notes it if
+    /// not. For those who pack parts as they go where there is no copy, or read in place.
+    #[must_use]
+    pub fn known(self, key: impl FnOnce() -> Key) -> bool {
+        self.0.is_some_and(|(packs, writes)| allowed() && !matches!(packs.find(&key(), writes), Found::New))
     }
 }
 

@@ -67,13 +67,15 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
     let out_plane: usize = p.target.iter().product();
     // Steps contiguous in memory need no packing: the forward pass over a whole kernel. A kept copy is better still, since
     // it is read in order.
-    let in_place = !p.weights.keep.keeps() && p.weights.input == n && flat.iter().enumerate().all(|(i, &t)| i == t);
+    let in_order = p.weights.input == n && flat.iter().enumerate().all(|(i, &t)| i == t);
     let blocks = p.cout.div_ceil(ROWS);
     let mb = p.cout.div_ceil(blocks);
     let most = (SHARED / k).max(nr) / nr * nr;
     let failed = AtomicBool::new(false);
     let (src, dst, bias) = (SendPtr(p.src.cast_mut()), SendPtr(p.dst), SendPtr(p.bias.cast_mut()));
     for g in 0..p.groups {
+        let key = || p.weights.key(Order::Pixels, &flat, [g, p.cout, p.cin], [mb, micro.mr()]);
+        let in_place = in_order && !p.weights.keep.known(key);
         let pack = |pa: *mut T| {
             let pa = SendPtr(pa);
             if !in_place {
@@ -95,8 +97,7 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
                 });
             }
         };
-        let key = p.weights.key(Order::Pixels, &flat, [g, p.cout, p.cin], [mb, micro.mr()]);
-        packs::with(p.weights.keep, key, if in_place { 0 } else { p.cout * k }, pack, |pa: *const T| {
+        packs::with(p.weights.keep, key(), if in_place { 0 } else { p.cout * k }, pack, |pa: *const T| {
             let pa = SendPtr(pa.cast_mut());
             for j0 in (0..pixels).step_by(most) {
                 let cols = most.min(pixels - j0);

@@ -91,7 +91,7 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
         };
         let items = Items { count: p.batch, b: p.groups * p.cin * plane, c: p.groups * p.cout * plane };
         // SAFETY: the images and the weight are as large as the pass says; images of the result are disjoint.
-        unsafe { wide(&problem, T::micro(isa), items)? };
+        unsafe { wide(&problem, T::micro(isa), items, false)? };
     }
     Ok(())
 }

@@ -95,7 +95,7 @@ pub(crate) unsafe fn tiles<T: Gemm>(
 ) {
     let nr = micro.nr();
     let add = if first { p.add } else { Add::Dst };
-    let far = kc * nb >= FAR || p.keep[1].keeps();
+    let far = kc * nb >= FAR || p.keep[1].given();
     let line = 64 / size_of::<T>();
     let mut j = 0;
     while j < nb {
@@ -171,10 +171,11 @@ pub unsafe fn parallel<T: Gemm>(p: &Problem<T>, isa: Isa) -> Result<()> {
 unsafe fn run<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Result<()> {
     let micro = T::micro(isa);
     let (mr, nr) = (micro.mr(), micro.nr());
-    let kept = p.keep[1].keeps();
+    let kept = !alone && p.keep[1].known(|| right_key(p, micro));
+    let p = &Problem { keep: if kept { p.keep } else { [p.keep[0], Keep::NOT] }, ..*p };
     if !alone && p.n >= 256 && (p.m < 96 || (p.m <= 256 && p.n >= 2 * p.m) || (kept && p.m <= KEPT_ROWS)) {
         // SAFETY: passed on.
-        return unsafe { wide(p, micro, Items { count: 1, b: 0, c: 0 }) };
+        return unsafe { wide(p, micro, Items { count: 1, b: 0, c: 0 }, kept) };
     }
     let chunks = if alone { p.m.div_ceil(MC) } else { parts(p.m, 48, MC) };
     let mb = p.m.div_ceil(chunks).next_multiple_of(mr).min(p.m);
@@ -185,7 +186,7 @@ unsafe fn run<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Result<()> {
     let kg = kg.min(p.k);
     let direct = in_place(p);
     let failed = AtomicBool::new(false);
-    // Of a kept B all is there, at `pb` or else at `whole`.
+    // B is in `pb` a part at a time, or whole at `whole`.
     let sweep = |pb: *mut T, whole: *const T| {
         let (pb, whole) = (SendPtr(pb), SendPtr(whole.cast_mut()));
         let kept = !whole.get().is_null();
@@ -280,7 +281,11 @@ unsafe fn right<T: Gemm>(p: &Problem<T>, micro: &Micro<T>, f: impl FnOnce(*const
             }
         });
     };
-    packs::with(p.keep[1], key(Order::Right, p.b, [p.k, p.n, micro.nr()]), p.k * row, pack, f)
+    packs::with(p.keep[1], right_key(p, micro), p.k * row, pack, f)
+}
+
+fn right_key<T: Gemm>(p: &Problem<T>, micro: &Micro<T>) -> Key {
+    key(Order::Right, p.b, [p.k, p.n, micro.nr()])
 }
 
 /// What tells a packed copy of an operand from another.
@@ -304,11 +309,12 @@ pub(crate) struct Items {
 }
 
 /// Few rows, many columns, of one or more right operands: A is packed once for all (or read in place), each chunk packs
-/// its own columns of B, so that there is one join, and what a thread packs it finds in its own cache.
+/// its own columns of B, so that there is one join, and what a thread packs it finds in its own cache; with `kept`, B is there
+/// already.
 ///
 /// # Safety
 /// As [`serial`], for every item; items of C are disjoint; the CPU has `micro`'s instruction set.
-pub(crate) unsafe fn wide<T: Gemm>(p: &Problem<T>, micro: &Micro<T>, items: Items) -> Result<()> {
+pub(crate) unsafe fn wide<T: Gemm>(p: &Problem<T>, micro: &Micro<T>, items: Items, kept: bool) -> Result<()> {
     let (mr, nr) = (micro.mr(), micro.nr());
     // Enough chunks for 16 threads.
     let each = parts(p.n, 128, 512).min(16usize.div_ceil(items.count)).max(p.n.div_ceil(512));
@@ -322,7 +328,8 @@ pub(crate) unsafe fn wide<T: Gemm>(p: &Problem<T>, micro: &Micro<T>, items: Item
     let blocks = p.m.div_ceil(mb);
     let shares = shares.min(blocks);
     let step = if blocks == shares { SIDE * nr } else { nb };
-    let direct = !p.keep[0].keeps() && in_place(p);
+    let left = || key(Order::Left, p.a, [p.m, p.k, mb * micro.mr()]);
+    let direct = in_place(p) && !p.keep[0].known(left);
     let failed = AtomicBool::new(false);
     let pack_left = |pa: *mut T| {
         let pa = SendPtr(pa);
@@ -339,7 +346,6 @@ pub(crate) unsafe fn wide<T: Gemm>(p: &Problem<T>, micro: &Micro<T>, items: Item
             for_range(p.k.div_ceil(KC) * blocks, (PACK / (mb * KC)).max(1), |r| r.for_each(pack));
         }
     };
-    let kept = p.keep[1].keeps();
     let row = p.n.next_multiple_of(micro.lanes);
     let multiply = |pa: *const T, whole: *const T| {
         let (pa, whole) = (SendPtr(pa.cast_mut()), SendPtr(whole.cast_mut()));
@@ -384,8 +390,7 @@ pub(crate) unsafe fn wide<T: Gemm>(p: &Problem<T>, micro: &Micro<T>, items: Item
             }
         });
     };
-    let left = key(Order::Left, p.a, [p.m, p.k, mb * micro.mr()]);
-    packs::with(p.keep[0], left, if direct { 0 } else { p.m * p.k }, pack_left, |pa| {
+    packs::with(p.keep[0], left(), if direct { 0 } else { p.m * p.k }, pack_left, |pa| {
         if kept {
             // SAFETY: passed on.
             unsafe { right(p, micro, |whole| multiply(pa, whole)) }

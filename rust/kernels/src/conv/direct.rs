@@ -204,16 +204,12 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
             let mut vectors = or_stop(room::with_capacity(lines * whole[2].div_ceil(lanes)));
             for d in from[0]..to[0] {
                 for h in from[1]..to[1] {
-                    let line = ((p.axes[0].dst_start + d * p.axes[0].dst_step) * p.target[1]
-                        + p.axes[1].dst_start
-                        + h * p.axes[1].dst_step)
-                        * p.target[2]
-                        + p.axes[2].dst_start;
+                    let line = (d * p.target[1] + h) * p.target[2];
                     let mut w = 0;
                     while w < whole[2] {
                         vectors.push(Lane {
                             src: window.base(d - from[0], h - from[1], w) as u32,
-                            dst: line + w * p.axes[2].dst_step,
+                            dst: line + w,
                             lanes: lanes.min(whole[2] - w) as u32,
                         });
                         w += lanes;
@@ -253,7 +249,7 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
         let (src, dst) = (SendPtr(p.src.cast_mut()), SendPtr(p.dst));
         let bias = SendPtr(p.bias.cast_mut());
         let (in_plane, out_plane) = (count(&p.source), count(&p.target));
-        let (cin, cout, groups, dst_step) = (p.cin, p.cout, p.groups, p.axes[2].dst_step);
+        let (cin, cout, groups) = (p.cin, p.cout, p.groups);
         let has_bias = !p.bias.is_null();
         let (window, offsets, parts, failed) = (&window, &offsets, &parts, &failed);
         let work = (outputs / parts.len()).max(1).saturating_mul(cout.saturating_mul(k) / shares);
@@ -308,29 +304,11 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
                                     bias,
                                 };
                                 let kernel = micro.conv[m1 - m0 - 1][n - 1];
-                                if dst_step == 1 {
-                                    let rows: [*mut T; 8] = std::array::from_fn(|j| to[j].wrapping_add(m0 * out_plane));
-                                    args.dst = rows.as_ptr();
-                                    // SAFETY: taps stay within the window (its room includes a vector past the end),
-                                    // the stores within this item's output planes, which no other chunk writes.
-                                    unsafe { kernel(&args) };
-                                } else {
-                                    // SAFETY: as above; `scatter` writes the places of the same outputs.
-                                    unsafe {
-                                        let (rows, shift) = (m1 - m0, m0 * out_plane);
-                                        scatter(
-                                            kernel,
-                                            args,
-                                            &to[..n],
-                                            &count,
-                                            rows,
-                                            shift,
-                                            out_plane,
-                                            dst_step,
-                                            lanes,
-                                        );
-                                    }
-                                }
+                                let rows: [*mut T; 8] = std::array::from_fn(|j| to[j].wrapping_add(m0 * out_plane));
+                                args.dst = rows.as_ptr();
+                                // SAFETY: taps stay within the window (its room includes a vector past the end),
+                                // the stores within this item's output planes, which no other chunk writes.
+                                unsafe { kernel(&args) };
                             }
                         }
                         k0 += kc.max(1);
@@ -346,43 +324,4 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
         return Err(Error::out_of_memory((window.len(p.cin, lanes) * size_of::<T>()) as u64));
     }
     Ok(())
-}
-
-/// A tile whose outputs lie `step` apart: computed aside, then written one by one.
-///
-/// # Safety
-/// As the kernel's; `to[j] + shift + i * plane + x * step` are places to write for every counted lane `x`.
-unsafe fn scatter<T: Gemm>(
-    kernel: rustnn_simd::arch::ConvFn<T>,
-    mut args: ConvArgs<T>,
-    to: &[*mut T],
-    count: &[u32; 8],
-    rows: usize,
-    shift: usize,
-    plane: usize,
-    step: usize,
-    lanes: usize,
-) {
-    let mut tile = [T::ZERO; 128];
-    let add = args.add;
-    let base = tile.as_mut_ptr();
-    let aside: [*mut T; 8] = std::array::from_fn(|j| base.wrapping_add(j * lanes));
-    args.dst = aside.as_ptr();
-    args.ms = to.len() * lanes;
-    if add == Add::Dst {
-        args.add = Add::Nothing;
-    }
-    // SAFETY: the tile holds rows x vectors x lanes values (at most 12 vectors of 8); the rest by the contract.
-    unsafe {
-        kernel(&args);
-        for (j, &to) in to.iter().enumerate() {
-            for i in 0..rows {
-                for x in 0..count[j] as usize {
-                    let v = *base.add(i * args.ms + j * lanes + x);
-                    let c = to.add(shift + i * plane + x * step);
-                    *c = if add == Add::Dst { *c + v } else { v };
-                }
-            }
-        }
-    }
 }

@@ -20,6 +20,7 @@ mod window;
 mod winograd;
 #[cfg(test)]
 mod winograd_tests;
+mod woven;
 
 use crate::gemm::blocked::Gemm;
 use crate::packs::Keep;
@@ -39,8 +40,6 @@ fn whole_axis(a: &Axis) -> AxisRun {
         n: a.output,
         step: a.stride,
         taps: or_stop(room::collected((0..a.kernel).map(|t| (t, (t * a.dilation) as isize - a.padding as isize)))),
-        dst_start: 0,
-        dst_step: 1,
     }
 }
 
@@ -51,8 +50,7 @@ fn phase_axis(a: &Axis, phase: usize) -> AxisRun {
         let e = (phase + a.padding) as isize - (t * a.dilation) as isize;
         (e.rem_euclid(s) == 0).then(|| (t, e.div_euclid(s)))
     })));
-    let n = a.input.saturating_sub(phase).div_ceil(a.stride);
-    AxisRun { n, step: 1, taps, dst_start: phase, dst_step: a.stride }
+    AxisRun { n: a.input.saturating_sub(phase).div_ceil(a.stride), step: 1, taps }
 }
 
 /// A convolution with one tap, no stride and no padding needs no rows: its plane is one long line.
@@ -118,7 +116,7 @@ fn forward_pass<'a, T>(
     }
 }
 
-/// The pass that makes the input gradient at places that are `phase` modulo the strides.
+/// The pass that makes the input gradient at places that are `phase` modulo the strides, as planes of their own.
 fn gradient_pass<'a, T>(
     geo: &Geometry,
     dy: &[T],
@@ -129,6 +127,7 @@ fn gradient_pass<'a, T>(
 ) -> Pass<'a, T> {
     let (cin, cout, taps) = (geo.cin, geo.cout, geo.taps());
     let kernel = sizes(geo, |a| a.kernel);
+    let axes: [AxisRun; 3] = std::array::from_fn(|d| phase_axis(&geo.axes[d], phase[d]));
     Pass {
         batch: geo.batch,
         groups: geo.groups,
@@ -137,8 +136,8 @@ fn gradient_pass<'a, T>(
         src: dy.as_ptr(),
         source: sizes(geo, |a| a.output),
         dst: dx.as_mut_ptr(),
-        target: sizes(geo, |a| a.input),
-        axes: std::array::from_fn(|d| phase_axis(&geo.axes[d], phase[d])),
+        target: axes.each_ref().map(|a| a.n),
+        axes,
         weights: Weights { values: w.0, group: cout * cin * taps, out: taps, input: cin * taps, kernel, keep: w.1 },
         bias: bias.map_or(std::ptr::null(), <[T]>::as_ptr),
     }
@@ -189,16 +188,14 @@ fn grad_input_of<T: Gemm>(
         })?;
     }
     let geo = flatten(geo);
-    let [sd, sh, sw] = sizes(&geo, |a| a.stride);
-    for i in 0..sd.saturating_mul(sh).saturating_mul(sw) {
-        let phase = [i / (sh * sw), i / sw % sh, i % sw];
-        if (0..3).any(|d| phase[d] >= geo.axes[d].input) {
-            continue;
+    // SAFETY: as in `forward_of`.
+    unsafe {
+        if geo.axes.iter().all(|a| a.stride == 1) {
+            run(&gradient_pass(&geo, dy, w, bias, dx, [0; 3]), isa)
+        } else {
+            woven::grad_input(&geo, dy, w, bias, dx, |pass| run(pass, isa))
         }
-        // SAFETY: as in `forward_of`.
-        unsafe { run(&gradient_pass(&geo, dy, w, bias, dx, phase), isa)? };
     }
-    Ok(())
 }
 
 fn grad_weight_of<T: Gemm>(geo: Geometry, dy: &[T], x: &[T], dw: &mut [T], isa: Isa) -> Result<()> {

@@ -266,8 +266,7 @@ unsafe fn put_back<T: Gemm>(
 ) {
     let place = |i: usize| {
         let (image, o) = output(p, plane, j + i);
-        let at: [usize; 3] = std::array::from_fn(|a| p.axes[a].dst_start + o[a] * p.axes[a].dst_step);
-        (image * p.groups + g) * p.cout * out_plane + (at[0] * p.target[1] + at[1]) * p.target[2] + at[2]
+        (image * p.groups + g) * p.cout * out_plane + (o[0] * p.target[1] + o[1]) * p.target[2] + o[2]
     };
     let mut i = 0;
     while i < width {

@@ -26,7 +26,7 @@ const LARGEST: usize = 4 << 20;
 const GRAIN: usize = 65_536;
 
 fn trivial(a: &AxisRun) -> bool {
-    a.n == 1 && a.step == 1 && a.dst_start == 0 && matches!(a.taps[..], [(0, 0)])
+    a.n == 1 && a.step == 1 && matches!(a.taps[..], [(0, 0)])
 }
 
 /// Whether this is the way to run a pass, by its shape alone.
@@ -211,15 +211,8 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>) -> Result<()> {
                                     }
                                     for h in 0..ah.n {
                                         let from = std::slice::from_raw_parts(flat.add(h * plane.row), aw.n);
-                                        let line = (ah.dst_start + h * ah.dst_step) * p.target[2] + aw.dst_start;
-                                        if aw.dst_step == 1 {
-                                            let line = std::slice::from_raw_parts_mut(to.add(line), aw.n);
-                                            line.iter_mut().zip(from).for_each(|(y, &v)| *y = v + add);
-                                        } else {
-                                            for (i, &v) in from.iter().enumerate() {
-                                                *to.add(line + i * aw.dst_step) = v + add;
-                                            }
-                                        }
+                                        let line = std::slice::from_raw_parts_mut(to.add(h * aw.n), aw.n);
+                                        line.iter_mut().zip(from).for_each(|(y, &v)| *y = v + add);
                                     }
                                 },
                             );

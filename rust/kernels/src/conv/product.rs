@@ -57,7 +57,7 @@ pub fn with_thin<T: Gemm>(geo: &Geometry, x: &[T], f: impl FnOnce(&[T]) -> Resul
 
 /// Whether a pass has one tap in place (see [`super::flatten`]), so that each image is a matrix product, large enough to pack.
 pub fn suits<T>(p: &Pass<T>) -> bool {
-    let line = |a: &AxisRun| a.step == 1 && a.dst_step == 1 && a.taps.len() == 1 && a.taps[0].1 == 0;
+    let line = |a: &AxisRun| a.step == 1 && a.taps.len() == 1 && a.taps[0].1 == 0;
     p.axes.iter().all(line)
         && p.axes[0].n == 1
         && p.axes[1].n == 1

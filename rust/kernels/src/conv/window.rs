@@ -14,9 +14,6 @@ pub struct AxisRun {
     pub step: usize,
     /// Index of the tap in the kernel, and its place relative to the output's origin.
     pub taps: Vec<(usize, isize)>,
-    /// Where output `q` goes: `dst_start + q * dst_step`.
-    pub dst_start: usize,
-    pub dst_step: usize,
 }
 
 impl AxisRun {

@@ -60,7 +60,7 @@ const LANES: f64 = 8.0;
 /// Whether a pass can go this way: three neighbouring taps per axis, in either order, and no steps.
 pub fn fits<T>(p: &Pass<T>) -> bool {
     let line = |a: &AxisRun| {
-        a.step == 1 && a.dst_step == 1 && a.dst_start == 0 && a.taps.len() == 3 && {
+        a.step == 1 && a.taps.len() == 3 && {
             let step = a.taps[1].1 - a.taps[0].1;
             step.abs() == 1 && a.taps[2].1 - a.taps[1].1 == step
         }

@@ -1,13 +1,14 @@
 //! Serial products of the blocks inside attention and RNN kernels. Each element of C is summed over k in order, so
 //! results never depend on how the caller cuts m and n.
 
-use crate::gemm::blocked::{Block, KC, tiles};
-use crate::gemm::pack::pack_b;
+use crate::gemm::blocked::{Block, KC, PACK, tiles};
+use crate::gemm::pack::{SIDE, pack_b};
 use crate::gemm::{Gemm, Problem, one};
 use crate::packs::Keep;
+use crate::parallel::{SendPtr, for_range};
 use crate::room;
 use rustnn_base::Result;
-use rustnn_simd::arch::{Add, Micro};
+use rustnn_simd::arch::{Add, ConvArgs, Micro};
 use rustnn_simd::isa;
 
 pub use crate::gemm::View as Mat;
@@ -44,33 +45,48 @@ pub struct Right<T: Gemm> {
     panels: Vec<T>,
     k: usize,
     n: usize,
+    /// Columns of a panel.
+    nr: usize,
     micro: &'static Micro<T>,
 }
 
 impl<T: Gemm> Right<T> {
-    /// Packs a `k x n` matrix.
+    /// Packs a `k x n` matrix for left operands of many rows, or for single rows.
     ///
     /// # Safety
     /// `b` reaches only valid elements for these sizes.
-    pub unsafe fn pack(b: Mat<T>, k: usize, n: usize) -> Result<Self> {
+    pub unsafe fn pack(b: Mat<T>, k: usize, n: usize, single: bool) -> Result<Self> {
         let micro = T::micro(isa());
+        let nr = if single { micro.lanes } else { micro.nr() };
         let wide = n.next_multiple_of(micro.lanes);
         let mut panels = room::filled(wide.saturating_mul(k), T::ZERO)?;
-        for k0 in (0..k).step_by(KC) {
-            // SAFETY: the caller's matrix from step k0 on; the block's own part of the vector.
-            unsafe { pack_b(micro, b.at(k0, 0), KC.min(k - k0), n, panels.as_mut_ptr().add(k0 * wide)) }
-        }
-        Ok(Right { panels, k, n, micro })
+        let to = SendPtr(panels.as_mut_ptr());
+        // Whole panels of both kinds.
+        let run = SIDE * micro.nr();
+        let runs = n.div_ceil(run);
+        for_range(runs * k.div_ceil(KC), (PACK / (run * KC.min(k.max(1)))).max(1), |r| {
+            for i in r {
+                let (k0, j0) = (i / runs * KC, i % runs * run);
+                let (kc, end) = (KC.min(k - k0), n.min(j0 + run));
+                for j in (j0..end).step_by(if single { nr } else { run }) {
+                    let w = if single { nr.min(end - j) } else { end - j };
+                    // SAFETY: columns of the caller's matrix from step k0 on, and their own place in the vector.
+                    unsafe { pack_b(micro, b.at(k0, j), kc, w, to.get().add(k0 * wide + j * kc)) }
+                }
+            }
+        });
+        Ok(Right { panels, k, n, nr, micro })
     }
 
     /// Columns that one tile covers.
     #[must_use]
     pub fn nr(&self) -> usize {
-        self.micro.nr()
+        self.nr
     }
 
     /// Columns `j0..j0 + w` of `A B (+ what add says)`, to `c[m, w]` with row stride `ldc`; `j0` is a multiple of
-    /// [`Right::nr`]. `bias` belongs to `B`'s columns.
+    /// [`Right::nr`]. `bias` belongs to `B`'s columns. What is packed for single rows takes one whose values lie side by
+    /// side.
     ///
     /// # Safety
     /// `a` shows `m` rows of `k` readable values, `c` has room, nobody else uses it meanwhile, and `bias` has what `add`
@@ -87,6 +103,11 @@ impl<T: Gemm> Right<T> {
         bias: *const T,
     ) {
         debug_assert!(j0 % self.nr() == 0 && j0 + w <= self.n);
+        if self.nr < self.micro.nr() {
+            debug_assert!(m == 1 && a.cs == 1);
+            // SAFETY: passed on.
+            return unsafe { self.row(a.ptr, j0, w, c, add, bias) };
+        }
         let wide = self.n.next_multiple_of(self.micro.lanes);
         // `tiles` counts columns of the whole product.
         let c = c.wrapping_sub(j0);
@@ -101,6 +122,58 @@ impl<T: Gemm> Right<T> {
             }
         }
     }
+
+    /// [`Right::times`] of one row: a tile is as many vectors of columns as can be summed side by side. (A tile of two,
+    /// as for many rows, would wait for its own sums.)
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn row(&self, a: *const T, j0: usize, w: usize, c: *mut T, add: Add, bias: *const T) {
+        const MOST: usize = 8;
+        let (lanes, each) = (self.micro.conv_lanes, self.micro.lanes);
+        let table = self.micro.conv[0];
+        let wide = self.n.next_multiple_of(each);
+        let vecs = w.div_ceil(lanes);
+        let tiles = vecs.div_ceil(table.len().min(MOST));
+        let mut off = [0u32; KC];
+        for (t, o) in off.iter_mut().enumerate() {
+            *o = (t * each) as u32;
+        }
+        if add == Add::PerColumn {
+            // SAFETY: the bias has the columns' values, `c` room for them, and they do not overlap.
+            unsafe { std::ptr::copy_nonoverlapping(bias.add(j0), c, w) }
+        }
+        for k0 in (0..self.k).step_by(KC) {
+            let kc = KC.min(self.k - k0);
+            let add = if k0 == 0 && add == Add::Nothing { Add::Nothing } else { Add::Dst };
+            for tile in 0..tiles {
+                let (v0, v1) = (tile * vecs / tiles, (tile + 1) * vecs / tiles);
+                let (mut src, mut dst, mut count) = ([std::ptr::null(); MOST], [std::ptr::null_mut(); MOST], [0; MOST]);
+                for v in v0..v1 {
+                    let j = v * lanes;
+                    // Panels may be several of these vectors wide.
+                    let (panel, inside) = ((j0 + j) / each * each, (j0 + j) % each);
+                    src[v - v0] = self.panels.as_ptr().wrapping_add(k0 * wide + panel * kc + inside);
+                    dst[v - v0] = c.wrapping_add(j);
+                    count[v - v0] = lanes.min(w - j) as u32;
+                }
+                // SAFETY: this function's contract; the vectors' places in block k0's panels, which are whole vectors.
+                unsafe {
+                    (table[v1 - v0 - 1])(&ConvArgs {
+                        k: kc,
+                        a: a.add(k0),
+                        off: off.as_ptr(),
+                        src: src.as_ptr(),
+                        dst: dst.as_ptr(),
+                        lanes: count.as_ptr(),
+                        ms: 0,
+                        add,
+                        bias: std::ptr::null(),
+                    });
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -110,13 +183,14 @@ mod tests {
 
     #[test]
     fn packed_once_matches_naive() {
-        for (m, n, k) in [(1, 1, 1), (7, 17, 5), (6, 16, 300), (13, 40, 520), (20, 70, 1024)] {
+        let shapes = [(1, 1, 1), (7, 17, 5), (6, 16, 300), (13, 40, 520), (20, 70, 1024), (1, 203, 300), (1, 64, 520)];
+        for ((m, n, k), panels) in shapes.into_iter().flat_map(|s| [(s, 1), (s, 3)]) {
             let (a, b, bias) = (noise(m * k, 1), noise(k * n, 2), noise(n, 3));
             // SAFETY: sizes as allocated.
-            let right = unsafe { Right::pack(rows(&b, n), k, n).unwrap() };
+            let right = unsafe { Right::pack(rows(&b, n), k, n, m == 1).unwrap() };
             let mut c = vec![0.0; m * n];
-            for j0 in (0..n).step_by(right.nr()) {
-                let w = right.nr().min(n - j0);
+            for j0 in (0..n).step_by(panels * right.nr()) {
+                let w = (panels * right.nr()).min(n - j0);
                 let mut part = vec![f64::NAN; m * w];
                 // SAFETY: sizes as allocated.
                 unsafe { right.times(rows(&a, k), m, j0, w, part.as_mut_ptr(), w, Add::PerColumn, bias.as_ptr()) };

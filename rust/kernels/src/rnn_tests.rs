@@ -1,6 +1,7 @@
 //! Recurrent layers against plain loops in f64 and finite differences, with full and ragged batches.
 
 use super::*;
+use crate::rowmath::Math;
 use crate::testutil::{near, noise};
 
 struct Net {
@@ -96,7 +97,7 @@ fn check<T: Math>(m: &Net, tol: f64, grads: bool) {
     let place = Place { ld: 2 * n + 1, at: n };
     let mut out = vec![T::ZERO; rows * place.ld];
     let mut cells = vec![T::ZERO; if g > 1 { rows * n } else { 0 }];
-    forward(l, &mut gates, &w, Some(&b), &mut h, &mut c, &mut out, place, &mut cells).unwrap();
+    forward(l, &mut gates, &w, Some(&b), &mut h, &mut c, &mut out, place, Some(&mut cells)).unwrap();
     let (wo, wh, wc) = m.run();
     let pick = |x: &[T]| (0..rows).flat_map(|r| x[r * place.ld + n..][..n].to_vec()).collect::<Vec<T>>();
     near(&pick(&out), &wo, tol);
@@ -172,7 +173,66 @@ fn matches_plain_loops() {
                 check::<f32>(&m, 2e-5, false);
             }
             check::<f64>(&net(kind, &[60, 60, 50], 40, reverse), 1e-11, false);
+            // Weights so large that tasks own units, for one row, some, and more than a tile's; few rows in all.
+            let n = [0, 261, 0, 149, 131][kind.gates()];
+            for sizes in [vec![1; 9], vec![4, 3, 2], vec![130, 70, 3], vec![2, 1]] {
+                check::<f64>(&net(kind, &sizes, n, reverse), 1e-11, sizes[0] < 5 && !reverse);
+                check::<f32>(&net(kind, &sizes, n, reverse), 2e-5, false);
+            }
         }
+    }
+}
+
+/// Everything the forward pass gives, as bits.
+fn bits(m: &Net, keep: bool) -> Vec<u32> {
+    let cast = |x: &[f64]| x.iter().map(|v| *v as f32).collect::<Vec<f32>>();
+    let (n, off) = (m.n, m.offsets());
+    let rows = m.sizes.iter().sum::<usize>();
+    let l =
+        Layer { kind: m.kind, batch: m.h0.len() / n, hidden: n, offsets: &off, sizes: &m.sizes, reverse: m.reverse };
+    let (mut gates, w, b, mut h, mut c) = (cast(&m.x), cast(&m.w), cast(&m.b), cast(&m.h0), cast(&m.c0));
+    let given = gates.clone();
+    let mut out = vec![0.0; rows * (n + 3)];
+    let mut cells = vec![0.0; rows * cells_len(m.kind, n)];
+    let place = Place { ld: n + 3, at: 2 };
+    let kept = if keep { Some(&mut cells[..]) } else { None };
+    forward(l, &mut gates, &w, Some(&b), &mut h, &mut c, &mut out, place, kept).unwrap();
+    assert!(keep || gates == given, "nothing is written that nobody asked for");
+    out.iter().chain(&h).chain(&c).map(|v| v.to_bits()).collect()
+}
+
+#[test]
+fn what_is_kept_and_who_works_changes_no_bit() {
+    let threads = crate::parallel::num_threads();
+    for kind in [Kind::Lstm, Kind::Gru, Kind::Tanh, Kind::Relu] {
+        for reverse in [false, true] {
+            for n in [1, 5, 16, 33, 70, 200, 264] {
+                for sizes in [vec![1; 12], vec![3; 2], vec![20, 20, 11, 3], vec![60; 3], vec![2, 1, 0]] {
+                    let m = net(kind, &sizes, n, reverse);
+                    let want = bits(&m, true);
+                    for threads in [1, 2] {
+                        crate::parallel::set_num_threads(threads);
+                        assert_eq!(bits(&m, false), want, "{kind:?} {n} {sizes:?} {reverse}, {threads} threads");
+                        assert_eq!(bits(&m, true), want, "{kind:?} {n} {sizes:?} {reverse}, {threads} threads");
+                    }
+                }
+            }
+        }
+    }
+    crate::parallel::set_num_threads(threads);
+}
+
+#[test]
+fn rows_that_take_part_in_no_step_keep_their_state() {
+    for (kind, reverse) in [(Kind::Lstm, false), (Kind::Gru, true)] {
+        let mut m = net(kind, &[3, 2], 5, reverse);
+        m.h0.extend([0.25; 5]);
+        let kept = if kind == Kind::Lstm { 5 } else { 0 };
+        m.c0.extend(vec![0.5; kept]);
+        let got = bits(&m, false);
+        let end = got.len() - m.c0.len();
+        assert!(got[end - 5..end].iter().all(|v| *v == 0.25f32.to_bits()));
+        assert!(got[got.len() - kept..].iter().all(|v| *v == 0.5f32.to_bits()));
     }
 }
 
@@ -180,5 +240,5 @@ fn matches_plain_loops() {
 fn sizes_are_checked() {
     let l = Layer { kind: Kind::Tanh, batch: 2, hidden: 1, offsets: &[0, 1], sizes: &[1, 2], reverse: false };
     let p = Place { ld: 1, at: 0 };
-    assert!(forward(l, &mut [0.0; 3], &[0.0], None, &mut [0.0; 2], &mut [], &mut [0.0; 3], p, &mut []).is_err());
+    assert!(forward(l, &mut [0.0; 3], &[0.0], None, &mut [0.0; 2], &mut [], &mut [0.0; 3], p, Some(&mut [])).is_err());
 }

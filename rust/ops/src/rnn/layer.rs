@@ -1,12 +1,12 @@
 //! One layer of an LSTM, GRU or plain RNN over a whole sequence, both directions, as one node of the graph.
 
+use crate::compose as c;
 use rustnn_core::base::runtime_error;
 use rustnn_core::graph::save_output_at;
 use rustnn_core::{Ctx, DType, Grads, Result, Saved, Tensor, attach_many, needs_grad, save};
 use rustnn_kernels::copy;
 use rustnn_kernels::gemm::{self, Epilogue, Gemm};
 use rustnn_kernels::rnn::{self as kernel, Kept, Kind, Layer, Place};
-use rustnn_kernels::room;
 use rustnn_kernels::rowmath::Math;
 use std::sync::Arc;
 
@@ -56,25 +56,9 @@ fn t(x: &Tensor) -> Tensor {
     x.view_of(x.layout().transpose(0, 1))
 }
 
-/// Row sums over the first dimension, in a fixed order of parts.
-fn column_sums<T: Math>(x: &Tensor) -> Result<Tensor> {
-    let n = x.shape()[1];
-    let out = Tensor::zeros(&[n], x.dtype())?;
-    let (src, dst) = (x.slice::<T>()?, out.slice_mut::<T>()?);
-    let mut part = room::filled(n, T::ZERO)?;
-    for block in src.chunks(64 * n.max(1)) {
-        part.fill(T::ZERO);
-        for row in block.chunks_exact(n.max(1)) {
-            for (p, v) in part.iter_mut().zip(row) {
-                *p += *v;
-            }
-        }
-        for (d, p) in dst.iter_mut().zip(&part) {
-            *d += *p;
-        }
-    }
-
-    Ok(out)
+/// Sums over the rows.
+fn column_sums(x: &Tensor) -> Result<Tensor> {
+    c::sum_dims(x, &[0], false)
 }
 
 /// What the backward pass needs of one direction.
@@ -111,6 +95,18 @@ fn run<T: Math + Gemm>(
     let hidden = h0.shape()[2];
     let (rows, dirs) = (x.shape()[0], w.len());
     let lstm = kind == Kind::Lstm;
+    // Inputs in order: x, h0, (c0), then per direction w_ih, w_hh, (b_ih, b_hh).
+    let mut inputs: Vec<&Tensor> = vec![x, h0];
+    if let (true, Some(c)) = (lstm, c0) {
+        inputs.push(c);
+    }
+    for w in w {
+        inputs.extend([&w.ih, &w.hh]);
+        if let Some((a, b)) = &w.bias {
+            inputs.extend([a, b]);
+        }
+    }
+    let graph = needs_grad(&inputs);
     let xc = x.to_contiguous()?;
     let hn = h0.detach().copied()?.to_contiguous()?;
     let cn = match c0 {
@@ -123,8 +119,8 @@ fn run<T: Math + Gemm>(
     for (d, w) in w.iter().enumerate() {
         let b = w.bias.as_ref().map(|(a, _)| a.to_contiguous()).transpose()?;
         let gates = product(&xc, &t(&w.ih), b.as_ref())?;
-        let cells =
-            Tensor::empty(&[if matches!(kind, Kind::Lstm | Kind::Gru) { rows * hidden } else { 0 }], x.dtype())?;
+        let celled = graph && matches!(kind, Kind::Lstm | Kind::Gru);
+        let cells = Tensor::empty(&[if celled { rows * hidden } else { 0 }], x.dtype())?;
         let hh = w.hh.to_contiguous()?;
         let b_hh = w.bias.as_ref().map(|(_, b)| b.to_contiguous()).transpose()?;
         let state = &mut hn.slice_mut::<T>()?[d * per..][..per];
@@ -138,26 +134,17 @@ fn run<T: Math + Gemm>(
             cell,
             out.slice_mut()?,
             Place { ld: dirs * hidden, at: d * hidden },
-            cells.slice_mut()?,
+            if graph { Some(cells.slice_mut()?) } else { None },
         )?;
-        kept.push(Direction { gates, cells });
-    }
-    // Inputs in order: x, h0, (c0), then per direction w_ih, w_hh, (b_ih, b_hh).
-    let mut inputs: Vec<&Tensor> = vec![x, h0];
-    if let (true, Some(c)) = (lstm, c0) {
-        inputs.push(c);
-    }
-    for w in w {
-        inputs.extend([&w.ih, &w.hh]);
-        if let Some((a, b)) = &w.bias {
-            inputs.extend([a, b]);
+        if graph {
+            kept.push(Direction { gates, cells });
         }
     }
     let mut outs = vec![out, hn];
     if lstm {
         outs.push(cn);
     }
-    if !needs_grad(&inputs) {
+    if !graph {
         return Ok(outs);
     }
     let saved = Memory {
@@ -244,8 +231,9 @@ fn backward<T: Math + Gemm>(m: &Memory, ctx: &Ctx<'_>, gs: &[Option<Tensor>]) ->
         result.push(if ctx.wants(at) { Some(product(&t(&dg), &x, None)?) } else { None });
         result.push(if ctx.wants(at + 1) { Some(product(&t(rec), &before, None)?) } else { None });
         if biased {
-            result.push(Some(column_sums::<T>(&dg)?));
-            result.push(Some(column_sums::<T>(rec)?));
+            let sums = column_sums(&dg)?;
+            let recurrent = if gru { column_sums(rec)? } else { sums.copied()? };
+            result.extend([Some(sums), Some(recurrent)]);
         }
         if ctx.wants(0) {
             match &gx {

@@ -73,15 +73,16 @@ impl Layer<'_> {
     fn products(&self) -> usize {
         self.batch * self.kind.gates() * self.hidden * self.hidden
     }
-    /// Units that a task owns within a step, whole panels of `nr`; all of them where tasks own rows instead.
-    fn units(&self, nr: usize) -> usize {
+    /// Units that a task owns within a step, about `least` or more, whole panels of `nr`; all of them where tasks own rows
+    /// instead.
+    fn units(&self, nr: usize, least: usize) -> usize {
         let step = self.products();
         let tasks = if step / self.batch.max(1) > NEAR {
-            (step / GRAIN).clamp(1, 2).max(step / (10 * GRAIN)).min(16)
+            (step / GRAIN).clamp(1, 2).max(step / (10 * GRAIN)).min(16).min(self.hidden / least)
         } else {
             1
         };
-        self.hidden.div_ceil(tasks).next_multiple_of(nr)
+        self.hidden.div_ceil(tasks.max(1)).next_multiple_of(nr)
     }
     /// The step that the state came from, for row `b` of step `t`: its row, if it is not the initial state.
     fn before(&self, t: usize, b: usize) -> Option<usize> {

@@ -11,6 +11,8 @@ use rustnn_simd::arch::{Add, fetch};
 use rustnn_simd::dispatch;
 use std::ops::Range;
 
+/// Fewest units of a task: each reads the gradients of all gates.
+const UNITS: usize = 96;
 /// Units that are worked on at a time.
 const W: usize = 8;
 
@@ -107,7 +109,7 @@ impl<T: Math> Walk<'_, T> {
     fn run(&self) {
         let (l, n) = (&self.l, self.l.hidden);
         let steps = l.sizes.len();
-        let units = l.units(self.packed.nr());
+        let units = l.units(self.packed.nr(), UNITS);
         if units < n {
             for i in (0..=steps).rev() {
                 parallel::for_chunks(n.div_ceil(units), &|x| {
@@ -133,7 +135,9 @@ impl<T: Math> Walk<'_, T> {
     /// alone. (The first call, for what comes after the last step, has no product, the last one no cells.)
     fn step(&self, i: usize, b: Range<usize>, u: Range<usize>) {
         let n = self.l.hidden;
-        if let Some(i) = i.checked_sub(1) {
+        if let Some(i) = i.checked_sub(1)
+            && u.len() < n
+        {
             self.ahead(i, self.active(i, &b), &u);
         }
         if i < self.l.sizes.len() {
@@ -167,14 +171,13 @@ impl<T: Math> Walk<'_, T> {
         );
     }
 
-    /// Has what the cells of step `i` read brought near while the product before them is made.
+    /// Has what the cells of step `i` read, parts of rows, brought near while the product before them is made.
     fn ahead(&self, i: usize, rows: Range<usize>, u: &Range<usize>) {
         for b in rows {
             let row = self.row(i, b);
             for u in u.clone().step_by(64 / size_of::<T>()) {
                 for k in 0..self.l.kind.gates() {
                     fetch(self.k.gates.as_ptr().wrapping_add(row.gates + k * self.l.hidden + u));
-                    fetch(self.dgates.get().wrapping_add(row.gates + k * self.l.hidden + u));
                 }
                 fetch(self.grad_out.as_ptr().wrapping_add(row.out + u));
                 fetch(self.k.cells.as_ptr().wrapping_add(row.state + u));
@@ -249,7 +252,7 @@ impl<T: Math> Walk<'_, T> {
                     d[1][j] = dh[j] * (hb[j] - c[j]) * z[j] * (one - z[j]);
                     d[2][j] = new;
                     d[3][j] = new * r[j];
-                    dh[j] = dh[j] * z[j];
+                    dh[j] *= z[j];
                 }
             }
             Kind::Tanh | Kind::Relu => {

@@ -150,7 +150,7 @@ impl<T: Math> Walk<'_, T> {
             Weights::Packed(p) => p[0].nr(),
             Weights::AsTheyLie => 16,
         };
-        let units = l.units(nr);
+        let units = l.units(nr, nr);
         if units < n {
             for i in 0..steps {
                 parallel::for_chunks(n.div_ceil(units), &|x| {

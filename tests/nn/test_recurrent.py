@@ -1,4 +1,4 @@
-"""Recurrent layers without a graph: the graph's results bit for bit, at any number of threads; and plain loops of NumPy."""
+"""Recurrent layers without a graph: the graph's results bit for bit, at any number of threads; and loops of NumPy."""
 
 from __future__ import annotations
 

@@ -205,15 +205,18 @@ impl<'a, const N: usize> Job<'a, N> {
                 cast[i] = Some(if i == 0 { convert(lane[0], mem[0]) } else { convert(mem[i], lane[i]) });
             }
         }
-        let short = plan.axes.len() > 1 && plan.axes[0].size < SHORT;
+        let linear = |i: usize| plan.axes.windows(2).all(|w| w[1].step[i] == w[0].step[i] * w[0].size as isize);
+        // A value per row costs a call per row; spread over a block, it costs its stores.
+        let per_row = (0..N).all(|i| linear(i) || (i > 0 && plan.axes[0].step[i] == 0));
+        let most = if per_row { BLOCK / 2 } else { SHORT };
+        let short = plan.axes.len() > 1 && plan.axes[0].size < most;
         let mut mode = [Mode::Block; N];
         for i in 0..N {
             let size = mem[i].size() as isize;
             let aliased = i > 0 && plan.ptr[i] == plan.ptr[0];
-            let linear = plan.axes.windows(2).all(|w| w[1].step[i] == w[0].step[i] * w[0].size as isize);
             if i > 0 && plan.axes.iter().all(|a| a.step[i] == 0) && !aliased {
                 mode[i] = Mode::Scalar;
-            } else if cast[i].is_none() && !aliased && plan.axes[0].step[i] == size && (linear || !short) {
+            } else if cast[i].is_none() && !aliased && plan.axes[0].step[i] == size && (linear(i) || !short) {
                 mode[i] = Mode::Direct;
             }
         }
@@ -301,7 +304,14 @@ impl<'a, const N: usize> Job<'a, N> {
                     let mut done = 0;
                     self.plan.rows(start, start + n, |row, m| {
                         // SAFETY: the plan stays inside the window; done + m ≤ n ≤ BLOCK.
-                        unsafe { gather(to.add(done * size), row[i], inner[i], m, size) };
+                        unsafe {
+                            if inner[i] == 0 {
+                                std::ptr::copy_nonoverlapping(row[i], to.add(done * size), size);
+                                repeat(to.add(done * size), m, size);
+                            } else {
+                                gather(to.add(done * size), row[i], inner[i], m, size);
+                            }
+                        }
                         done += m;
                     });
                     if let Some(cast) = self.cast[i] {

@@ -155,6 +155,8 @@ pub fn run<F: Fold>(space: &Space, f: &F, shifts: Option<&[f64]>) -> Result<Vec<
     let columns =
         space.kept.last().is_some_and(|k| k.size >= NARROW && k.step == size && space.reduced[0].step.abs() > size);
     let job = Job { space, f, shifts, cast: (space.dtype != F::X::DTYPE).then(|| convert(space.dtype, F::X::DTYPE)) };
+    let short =
+        space.reduced.len() == 1 && space.reduced[0].step == size && space.length <= PIECE && job.cast.is_none();
     // How many elements of the reduction make a chunk, how many chunks there are, and how many results at a time.
     let width = if columns { space.kept[space.kept.len() - 1].size.min(TILE) } else { 1 };
     let per = (GRAIN / width).max(ROWS).next_multiple_of(ROWS);
@@ -171,6 +173,8 @@ pub fn run<F: Fold>(space: &Space, f: &F, shifts: Option<&[f64]>) -> Result<Vec<
             let end = ((c + 1) * per).min(space.length);
             if columns {
                 job.columns(first, last, c * per, end, &|o, v| write(o, c, v));
+            } else if short {
+                job.short_rows(first, last, &|o, v| write(o, c, v));
             } else {
                 for o in first..last {
                     write(o, c, job.row(o, c * per, end));
@@ -215,6 +219,21 @@ type Block = MaybeUninit<[u64; PIECE]>;
 impl<F: Fold> Job<'_, F> {
     fn shift(&self, o: usize) -> F::X {
         self.shifts.map_or_else(F::X::default, |s| F::X::from_f64(s[o]))
+    }
+
+    /// Results `first..last`, each of one row that lies in place and is a piece: nothing to gather or to join.
+    fn short_rows(&self, first: usize, last: usize, write: &dyn Fn(usize, F::W)) {
+        let (f, n) = (self.f, self.space.length);
+        dispatch(
+            #[inline(always)]
+            || {
+                for o in first..last {
+                    // SAFETY: the walk stays inside the input, whose elements are the fold's.
+                    let x = unsafe { std::slice::from_raw_parts(self.space.origin(o).cast::<F::X>().cast_const(), n) };
+                    write(o, f.widen(piece(f, x, self.shift(o))));
+                }
+            },
+        );
     }
 
     /// Elements `start..end` behind result `o`.
@@ -286,16 +305,21 @@ impl<F: Fold> Job<'_, F> {
         let inner = self.space.kept[self.space.kept.len() - 1].size;
         while at < last {
             let n = (last - at).min(TILE).min(inner - at % inner);
-            self.tile(at, n, start, end, write);
+            // Room for many columns takes longer to set up than few take to fold.
+            if n <= TILE / 16 {
+                self.tile::<{ TILE / 16 }>(at, n, start, end, write);
+            } else {
+                self.tile::<TILE>(at, n, start, end, write);
+            }
             at += n;
         }
     }
 
-    fn tile(&self, first: usize, n: usize, start: usize, end: usize, write: &dyn Fn(usize, F::W)) {
+    fn tile<const W: usize>(&self, first: usize, n: usize, start: usize, end: usize, write: &dyn Fn(usize, F::W)) {
         let f = self.f;
-        let mut lanes = [f.init(); TILE];
-        let mut wide = [f.widen(f.init()); TILE];
-        let mut shifts = [F::X::default(); TILE];
+        let mut lanes = [f.init(); W];
+        let mut wide = [f.widen(f.init()); W];
+        let mut shifts = [F::X::default(); W];
         if self.shifts.is_some() {
             for (j, s) in shifts[..n].iter_mut().enumerate() {
                 *s = self.shift(first + j);
@@ -306,7 +330,7 @@ impl<F: Fold> Job<'_, F> {
         let origin = self.space.origin(first);
         let mut rows = 0;
         let mut begun = false;
-        let mut flush = |lanes: &mut [F::A; TILE]| {
+        let mut flush = |lanes: &mut [F::A; W]| {
             for (w, a) in wide[..n].iter_mut().zip(&lanes[..n]) {
                 let v = f.widen(*a);
                 *w = if begun { f.join_wide(*w, v) } else { v };
@@ -319,7 +343,7 @@ impl<F: Fold> Job<'_, F> {
             for i in 0..count {
                 let mut here = p.wrapping_offset(i as isize * step).cast_const();
                 if let Some(cast) = self.cast {
-                    // SAFETY: n contiguous elements lie here; the block has room for TILE lanes.
+                    // SAFETY: n contiguous elements lie here; the block has room for W lanes.
                     unsafe { cast(block, here, n) };
                     here = block;
                 }

@@ -120,7 +120,8 @@ fn step(items: &[Item], f: impl Fn(DType, &[&Item]) -> Result<()>) -> Result<()>
         for d in [DType::F32, DType::F64, DType::BF16, DType::F16] {
             let of: Vec<&Item> = direct.iter().filter(|i| i.p.dtype() == d && i.p.numel() > 0).collect();
             if !of.is_empty() {
-                f(d, &of)?;
+                // A step that fails may have written some of them.
+                f(d, &of).inspect_err(|_| items.iter().for_each(|i| i.p.storage().bump(false)))?;
             }
         }
         if let Some(i) = direct.iter().find(|i| !i.p.dtype().is_float()) {

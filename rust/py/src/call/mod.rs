@@ -198,7 +198,8 @@ fn run(
         let recorded = rustnn_core::grad_enabled() && tensors(args).any(Tensor::requires_grad);
         let direct = o.def.flags & DIRECT != 0 && !recorded;
         let ret = if direct {
-            dest::offer(&x, || compute(py, o, args))?
+            // What fails half-way may have written some of it.
+            dest::offer(&x, || compute(py, o, args)).inspect_err(|_| x.storage().bump(false))?
         } else if recorded {
             rustnn_core::graph::overwriting(&x, || compute(py, o, args))?
         } else {
@@ -225,7 +226,7 @@ fn compute_into(py: Python<'_>, o: &Overload, args: &Args, out: &Bound<'_, PyAny
     let free = |t: &Tensor| !t.tracked() && !tensors(args).any(Tensor::tracked);
     let Some(t) = place.filter(free) else { return write_outs(out, compute(py, o, args)?) };
     rustnn_core::inplace::check_writable(&t).or_raise()?;
-    let ret = dest::offer(&t, || compute(py, o, args))?;
+    let ret = dest::offer(&t, || compute(py, o, args)).inspect_err(|_| t.storage().bump(false))?;
     if matches!(&ret, Ret::Tensor(r) if r.same(&t)) {
         t.bump_version();
         return Ok(out.clone().unbind());

@@ -73,6 +73,16 @@ def through_storage(w):
     other.mul_(3)
 
 
+def through_address(w):
+    import ctypes
+
+    at = w.data_ptr()
+    ctypes.memset(at, 0, 400)
+    w.data_ptr()
+    ctypes.memset(at, 0, 800)
+    torch.autograd.graph.increment_version(w)
+
+
 WRITES = {
     "add_": lambda w: w.add_(1),
     "copy_": lambda w: w.copy_(weight(1)),
@@ -87,6 +97,7 @@ WRITES = {
     "numpy": through_numpy,
     "dlpack": through_dlpack,
     "storage": through_storage,
+    "address": through_address,
     "index_put": lambda w: w.index_put_((torch.tensor([1, 2]),), torch.tensor(9.0)),
     "masked_fill": lambda w: w.masked_fill_(w > 0, 0.5),
     "load": lambda w: nn.ParameterList([w]).load_state_dict({"0": weight(2)}),

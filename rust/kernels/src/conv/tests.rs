@@ -118,7 +118,7 @@ fn check<T: Gemm>(input: &[usize], weight: &[usize], stride: usize, padding: usi
 #[test]
 fn agrees_with_plain_loops() {
     type Case = (&'static [usize], &'static [usize], usize, usize, usize, usize);
-    let cases: [Case; 46] = [
+    let cases: [Case; 48] = [
         // Few outputs.
         (&[1, 40, 2, 2], &[24, 40, 3, 3], 1, 1, 1, 1),
         (&[3, 20, 4, 3], &[18, 10, 3, 2], 2, 1, 1, 2),
@@ -167,6 +167,9 @@ fn agrees_with_plain_loops() {
         (&[0, 3, 4, 4], &[2, 3, 3, 3], 1, 1, 1, 1),
         (&[2, 3, 6, 6], &[5, 3, 2, 2], 3, 0, 1, 1),
         (&[1, 40, 14, 14], &[13, 40, 3, 3], 1, 1, 1, 1),
+        // One image of more weights than values: output channels are shared out.
+        (&[1, 64, 28, 28], &[128, 64, 3, 3], 2, 1, 1, 1),
+        (&[1, 48, 22, 22], &[200, 24, 3, 3], 2, 1, 1, 2),
         (&[40, 2, 3, 3], &[3, 2, 3, 3], 1, 1, 1, 1),
         (&[1, 2, 300, 300], &[2, 2, 3, 3], 1, 1, 1, 1),
         (&[1, 4, 2, 2], &[4, 4, 3, 3], 4, 1, 1, 1),

@@ -122,7 +122,7 @@ fn gradient_pass<'a, T>(
     dy: &[T],
     w: (&'a [T], Keep<'a>),
     bias: Option<&[T]>,
-    dx: &mut [T],
+    dx: *mut T,
     phase: [usize; 3],
 ) -> Pass<'a, T> {
     let (cin, cout, taps) = (geo.cin, geo.cout, geo.taps());
@@ -135,7 +135,7 @@ fn gradient_pass<'a, T>(
         cout: cin,
         src: dy.as_ptr(),
         source: sizes(geo, |a| a.output),
-        dst: dx.as_mut_ptr(),
+        dst: dx,
         target: axes.each_ref().map(|a| a.n),
         axes,
         weights: Weights { values: w.0, group: cout * cin * taps, out: taps, input: cin * taps, kernel, keep: w.1 },
@@ -191,7 +191,7 @@ fn grad_input_of<T: Gemm>(
     // SAFETY: as in `forward_of`.
     unsafe {
         if geo.axes.iter().all(|a| a.stride == 1) {
-            run(&gradient_pass(&geo, dy, w, bias, dx, [0; 3]), isa)
+            run(&gradient_pass(&geo, dy, w, bias, dx.as_mut_ptr(), [0; 3]), isa)
         } else {
             woven::grad_input(&geo, dy, w, bias, dx, |pass| run(pass, isa))
         }

@@ -34,7 +34,7 @@ impl<T: Gemm> Data<T> {
         let nan = T::from_f64(f64::NAN);
         let (mut y, mut dx) = (vec![nan; self.dy.len()], vec![nan; self.x.len()]);
         let forward = forward_pass(geo, &self.x, (&self.w, Keep::NOT), Some(&self.out_bias), &mut y);
-        let back = gradient_pass(geo, &self.dy, (&self.w, Keep::NOT), Some(&self.in_bias), &mut dx, [0; 3]);
+        let back = gradient_pass(geo, &self.dy, (&self.w, Keep::NOT), Some(&self.in_bias), dx.as_mut_ptr(), [0; 3]);
         assert!(winograd::fits(&forward) && winograd::fits(&back));
         // SAFETY: sizes are those of the geometry.
         unsafe {

@@ -1,11 +1,10 @@
 //! Serial products of the blocks inside attention and RNN kernels. Each element of C is summed over k in order, so
 //! results never depend on how the caller cuts m and n.
 
-use crate::gemm::blocked::{Block, KC, PACK, tiles};
-use crate::gemm::pack::{SIDE, pack_b};
+use crate::gemm::blocked::{Block, KC, pack_right, tiles};
+use crate::gemm::pack::SIDE;
 use crate::gemm::{Gemm, Problem, one};
 use crate::packs::Keep;
-use crate::parallel::{SendPtr, for_range};
 use crate::room;
 use rustnn_base::Result;
 use rustnn_simd::arch::{Add, ConvArgs, Micro};
@@ -60,21 +59,9 @@ impl<T: Gemm> Right<T> {
         let nr = if single { micro.lanes } else { micro.nr() };
         let wide = n.next_multiple_of(micro.lanes);
         let mut panels = room::filled(wide.saturating_mul(k), T::ZERO)?;
-        let to = SendPtr(panels.as_mut_ptr());
-        // Whole panels of both kinds.
-        let run = SIDE * micro.nr();
-        let runs = n.div_ceil(run);
-        for_range(runs * k.div_ceil(KC), (PACK / (run * KC.min(k.max(1)))).max(1), |r| {
-            for i in r {
-                let (k0, j0) = (i / runs * KC, i % runs * run);
-                let (kc, end) = (KC.min(k - k0), n.min(j0 + run));
-                for j in (j0..end).step_by(if single { nr } else { run }) {
-                    let w = if single { nr.min(end - j) } else { end - j };
-                    // SAFETY: columns of the caller's matrix from step k0 on, and their own place in the vector.
-                    unsafe { pack_b(micro, b.at(k0, j), kc, w, to.get().add(k0 * wide + j * kc)) }
-                }
-            }
-        });
+        let width = if single { nr } else { SIDE * nr };
+        // SAFETY: the caller's matrix; room for its panels, which are whole vectors.
+        unsafe { pack_right(micro, b, k, n, width, panels.as_mut_ptr()) };
         Ok(Right { panels, k, n, nr, micro })
     }
 

@@ -268,20 +268,28 @@ unsafe fn run<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Result<()> {
 /// B shows `k x n` readable values; the CPU has `micro`'s instruction set.
 unsafe fn right<T: Gemm>(p: &Problem<T>, micro: &Micro<T>, f: impl FnOnce(*const T)) -> Result<()> {
     let row = p.n.next_multiple_of(micro.lanes);
-    let (run, blocks) = (16 * micro.nr(), p.k.div_ceil(KC));
-    let runs = p.n.div_ceil(run);
-    let pack = |pb: *mut T| {
-        let pb = SendPtr(pb);
-        for_range(blocks * runs, (PACK / (KC * run)).max(1), |range| {
-            for i in range {
-                let (k0, j) = (i / runs * KC, i % runs * run);
-                let kc = KC.min(p.k - k0);
-                // SAFETY: a part of B that lies within it, and its own place among the panels.
-                unsafe { pack_b(micro, p.b.at(k0, j), kc, run.min(p.n - j), pb.get().add(k0 * row + j * kc)) };
-            }
-        });
-    };
+    // SAFETY: by this function's contract; room for all panels.
+    let pack = |pb: *mut T| unsafe { pack_right(micro, p.b, p.k, p.n, 16 * micro.nr(), pb) };
     packs::with(p.keep[1], right_key(p, micro), p.k * row, pack, f)
+}
+
+/// Packs a whole `k x n` right operand on all threads, block of `KC` steps after block, `width` columns (whole panels, or the
+/// one vector that a narrower panel is) at a time.
+///
+/// # Safety
+/// `b` shows `k x n` readable values; `dst` has room for `k` times `n` rounded up to whole vectors; the CPU has `micro`'s
+/// instruction set.
+pub(crate) unsafe fn pack_right<T: Gemm>(micro: &Micro<T>, b: View<T>, k: usize, n: usize, width: usize, dst: *mut T) {
+    let row = n.next_multiple_of(micro.lanes);
+    let (runs, to) = (n.div_ceil(width), SendPtr(dst));
+    for_range(k.div_ceil(KC) * runs, (PACK / (KC.min(k.max(1)) * width)).max(1), |range| {
+        for i in range {
+            let (k0, j) = (i / runs * KC, i % runs * width);
+            let kc = KC.min(k - k0);
+            // SAFETY: a part of B that lies within it, and its own place among the panels.
+            unsafe { pack_b(micro, b.at(k0, j), kc, width.min(n - j), to.get().add(k0 * row + j * kc)) };
+        }
+    });
 }
 
 fn right_key<T: Gemm>(p: &Problem<T>, micro: &Micro<T>) -> Key {

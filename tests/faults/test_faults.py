@@ -154,7 +154,8 @@ def test_threads_at_once() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_fork_in_the_middle() -> None:
+@pytest.mark.parametrize("_again", range(4))  # what a process does only once is met by chance
+def test_fork_in_the_middle(_again: int) -> None:
     out = succeeds(
         """
         import os, threading, warnings

@@ -3,13 +3,14 @@
 //! There is no lock: two threads that write one tensor may mix values, never memory, since the block neither moves nor
 //! shrinks while any tensor shows it.
 
+use once_cell::race::OnceBox;
 use rustnn_base::Result;
 use rustnn_kernels::alloc;
 use rustnn_kernels::packs::{Keep, Packs};
 use std::any::Any;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
 
 /// Who frees the bytes.
 enum Owner {
@@ -27,14 +28,14 @@ struct Block {
     writes: AtomicU32,
     /// Who, outside the engine, can write the bytes at the moment: their number.
     lent: AtomicU32,
-    packs: OnceLock<Box<Packs>>,
+    packs: OnceBox<Packs>,
     owner: Owner,
 }
 
 impl Block {
     fn new(ptr: NonNull<u8>, bytes: usize, owner: Owner) -> Self {
         let zero = || AtomicU32::new(0);
-        Block { ptr, bytes, version: zero(), writes: zero(), lent: zero(), packs: OnceLock::new(), owner }
+        Block { ptr, bytes, version: zero(), writes: zero(), lent: zero(), packs: OnceBox::new(), owner }
     }
 }
 

@@ -10,13 +10,14 @@
 
 use crate::alloc::{allocate, release};
 use crate::{machine, scratch};
+use once_cell::race::OnceBox;
 use rustnn_base::Result;
 use smallvec::SmallVec;
 use std::cell::Cell;
 use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 /// Smaller operands are packed in less time than it takes to look.
 pub const WORTH: usize = 1024;
@@ -28,12 +29,13 @@ static KEPT: AtomicUsize = AtomicUsize::new(0);
 
 /// Bytes that copies may take up: a quarter of what the process may use.
 fn bound() -> usize {
-    static BOUND: OnceLock<usize> = OnceLock::new();
+    // The files of the machine take long to read: a child of a fork meanwhile must not wait for who reads them.
+    static BOUND: OnceBox<usize> = OnceBox::new();
     *BOUND.get_or_init(|| {
         let root = Path::new("/");
         let ram = machine::physical_memory(root).map_or(4 << 30, |m| m.0);
         let own = machine::memory_limit(root).unwrap_or(ram).min(ram) / 4;
-        usize::try_from(own).unwrap_or(usize::MAX)
+        Box::new(usize::try_from(own).unwrap_or(usize::MAX))
     })
 }
 

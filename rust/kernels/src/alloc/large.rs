@@ -5,10 +5,11 @@
 
 use super::stats;
 use crate::machine;
+use once_cell::race::OnceBox;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::ptr::NonNull;
-use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 /// Mappings of at least this size are on huge pages.
 const HUGE: usize = 2 << 20;
@@ -52,13 +53,14 @@ static CENTRAL: Mutex<Central> = Mutex::new(Central {
 /// (bytes that blocks in use may have together, bytes that the cache may have): memory and swap of the machine or of
 /// the control group, and a quarter of its memory.
 fn budget() -> (usize, usize) {
-    static BUDGET: OnceLock<(usize, usize)> = OnceLock::new();
+    // As in `packs`: nobody waits for who reads files.
+    static BUDGET: OnceBox<(usize, usize)> = OnceBox::new();
     *BUDGET.get_or_init(|| {
         let root = Path::new("/");
         let (ram, swap) = machine::physical_memory(root).unwrap_or((1 << 40, 0));
         let ram_here = machine::memory_limit(root).map_or(ram, |limit| limit.min(ram));
         let size = |x: u64| usize::try_from(x).unwrap_or(usize::MAX);
-        (size(ram_here.saturating_add(swap)), size(ram_here / 4))
+        Box::new((size(ram_here.saturating_add(swap)), size(ram_here / 4)))
     })
 }
 

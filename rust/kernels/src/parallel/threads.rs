@@ -4,8 +4,8 @@
 use super::pool;
 use crate::forks;
 use crate::machine;
+use once_cell::race::OnceBox;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// More threads than this are a mistake.
@@ -13,7 +13,7 @@ const MOST: usize = 1024;
 
 /// 0 until it is first asked for.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
-static DEFAULT: OnceLock<(usize, String)> = OnceLock::new();
+static DEFAULT: OnceBox<(usize, String)> = OnceBox::new();
 
 /// Threads that work on one op: `set_num_threads`, else `RUSTNN_NUM_THREADS` or `OMP_NUM_THREADS`, else what the
 /// machine grants. One in a forked child.
@@ -60,7 +60,7 @@ pub fn threads_reason() -> String {
 fn default() -> &'static (usize, String) {
     DEFAULT.get_or_init(|| {
         let var = |name: &str| std::env::var(name).ok();
-        decide(&var, machine::affinity(), machine::cpu_quota(Path::new("/")))
+        Box::new(decide(&var, machine::affinity(), machine::cpu_quota(Path::new("/"))))
     })
 }
 

@@ -29,11 +29,22 @@ def linear(w):
     return F.linear(x, w), F.linear(x[:64], w), y @ w, torch.addmm(torch.ones(288), y, w)
 
 
+def recurrent(w):
+    """An LSTM of 64 units whose weights lie in one, over steps of 20 rows and of one row."""
+    w = w.reshape(-1)
+    weights = [w[:1792].view(256, 7), w[2000 : 2000 + 16384].view(256, 64)]
+    x = torch.arange(30 * 20 * 7).reshape(30, 20, 7).float() / 1000
+    zeros = torch.zeros(1, 20, 64)
+    many = torch._C._rnn_lstm(x, (zeros, zeros), weights, False, 1, 0.0, False, False, False)[0]
+    one = torch._C._rnn_lstm(x[:, :1], (zeros[:, :1], zeros[:, :1]), weights, False, 1, 0.0, False, False, False)[0]
+    return many, one
+
+
 def packed():
     return rustnn.memory_stats()["packed"]
 
 
-USES = [conv, transposed, linear]
+USES = [conv, transposed, linear, recurrent]
 
 
 def weight(seed=0):

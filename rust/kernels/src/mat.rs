@@ -1,11 +1,10 @@
 //! Serial products of the blocks inside attention and RNN kernels. Each element of C is summed over k in order, so
 //! results never depend on how the caller cuts m and n.
 
-use crate::gemm::blocked::{Block, KC, pack_right, tiles};
+use crate::gemm::blocked::{Block, KC, key, pack_right, tiles};
 use crate::gemm::pack::SIDE;
 use crate::gemm::{Gemm, Problem, one};
-use crate::packs::Keep;
-use crate::room;
+use crate::packs::{self, Held, Keep, Order};
 use rustnn_base::Result;
 use rustnn_simd::arch::{Add, ConvArgs, Micro};
 use rustnn_simd::isa;
@@ -41,7 +40,7 @@ pub unsafe fn gemm<T: Gemm>(
 
 /// A right operand that is packed once and multiplied with many left ones.
 pub struct Right<T: Gemm> {
-    panels: Vec<T>,
+    panels: Held<T>,
     k: usize,
     n: usize,
     /// Columns of a panel.
@@ -50,18 +49,19 @@ pub struct Right<T: Gemm> {
 }
 
 impl<T: Gemm> Right<T> {
-    /// Packs a `k x n` matrix for left operands of many rows, or for single rows.
+    /// Packs a `k x n` matrix for left operands of many rows, or for single rows, or finds the copy that was kept.
     ///
     /// # Safety
     /// `b` reaches only valid elements for these sizes.
-    pub unsafe fn pack(b: Mat<T>, k: usize, n: usize, single: bool) -> Result<Self> {
+    pub unsafe fn pack(b: Mat<T>, k: usize, n: usize, single: bool, keep: Keep) -> Result<Self> {
         let micro = T::micro(isa());
         let nr = if single { micro.lanes } else { micro.nr() };
         let wide = n.next_multiple_of(micro.lanes);
-        let mut panels = room::filled(wide.saturating_mul(k), T::ZERO)?;
         let width = if single { nr } else { SIDE * nr };
-        // SAFETY: the caller's matrix; room for its panels, which are whole vectors.
-        unsafe { pack_right(micro, b, k, n, width, panels.as_mut_ptr()) };
+        let panels = packs::held(keep, key(Order::Right, b, [k, n, nr]), wide.saturating_mul(k), |panels| {
+            // SAFETY: the caller's matrix; room for its panels, which are whole vectors.
+            unsafe { pack_right(micro, b, k, n, width, panels) }
+        })?;
         Ok(Right { panels, k, n, nr, micro })
     }
 
@@ -101,7 +101,7 @@ impl<T: Gemm> Right<T> {
         let p = Problem { m, n: self.n, k: self.k, a, b: a, c, ldc, alpha: T::ONE, add, bias, keep: [Keep::NOT; 2] };
         for k0 in (0..self.k).step_by(KC) {
             let kc = KC.min(self.k - k0);
-            let panels = self.panels.as_ptr().wrapping_add(k0 * wide + j0 * kc);
+            let panels = self.panels.ptr().wrapping_add(k0 * wide + j0 * kc);
             // SAFETY: this function's contract; the panels of block k0 from column j0 on.
             unsafe {
                 let a = Block::InPlace(a.at(0, k0));
@@ -140,7 +140,7 @@ impl<T: Gemm> Right<T> {
                     let j = v * lanes;
                     // Panels may be several of these vectors wide.
                     let (panel, inside) = ((j0 + j) / each * each, (j0 + j) % each);
-                    src[v - v0] = self.panels.as_ptr().wrapping_add(k0 * wide + panel * kc + inside);
+                    src[v - v0] = self.panels.ptr().wrapping_add(k0 * wide + panel * kc + inside);
                     dst[v - v0] = c.wrapping_add(j);
                     count[v - v0] = lanes.min(w - j) as u32;
                 }
@@ -174,7 +174,7 @@ mod tests {
         for ((m, n, k), panels) in shapes.into_iter().flat_map(|s| [(s, 1), (s, 3)]) {
             let (a, b, bias) = (noise(m * k, 1), noise(k * n, 2), noise(n, 3));
             // SAFETY: sizes as allocated.
-            let right = unsafe { Right::pack(rows(&b, n), k, n, m == 1).unwrap() };
+            let right = unsafe { Right::pack(rows(&b, n), k, n, m == 1, Keep::NOT).unwrap() };
             let mut c = vec![0.0; m * n];
             for j0 in (0..n).step_by(panels * right.nr()) {
                 let w = (panels * right.nr()).min(n - j0);

@@ -14,6 +14,7 @@ use once_cell::race::OnceBox;
 use rustnn_base::Result;
 use smallvec::SmallVec;
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -75,6 +76,8 @@ pub struct Key {
 struct Copied {
     ptr: NonNull<u8>,
     bytes: usize,
+    /// Whether it counts among the copies that are kept.
+    counted: bool,
 }
 
 // SAFETY: plain numbers at a fixed address that nobody writes once the copy is made.
@@ -83,13 +86,13 @@ unsafe impl Send for Copied {}
 unsafe impl Sync for Copied {}
 
 impl Copied {
-    /// Room for a copy, unless there is none to spare.
+    /// Room for a copy to keep, unless there is none to spare.
     fn new(bytes: usize) -> Option<Self> {
         let before = KEPT.fetch_add(bytes, Ordering::Relaxed);
         if before.saturating_add(bytes) <= bound()
             && let Ok(ptr) = allocate(bytes)
         {
-            return Some(Copied { ptr, bytes });
+            return Some(Copied { ptr, bytes, counted: true });
         }
         KEPT.fetch_sub(bytes, Ordering::Relaxed);
         None
@@ -98,7 +101,9 @@ impl Copied {
 
 impl Drop for Copied {
     fn drop(&mut self) {
-        KEPT.fetch_sub(self.bytes, Ordering::Relaxed);
+        if self.counted {
+            KEPT.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
         // SAFETY: the block came from `allocate(bytes)`; nobody else has it.
         unsafe { release(self.ptr, self.bytes) }
     }
@@ -187,22 +192,55 @@ pub fn with<T: Copy, R>(
     pack: impl FnOnce(*mut T),
     f: impl FnOnce(*const T) -> R,
 ) -> Result<R> {
-    let Some((packs, writes)) = keep.0.filter(|_| len >= WORTH && allowed()) else {
-        return scratch::with(len, |p: *mut T| {
+    match kept(keep, key, len, pack) {
+        Ok(copy) => Ok(f(copy.ptr.as_ptr().cast_const().cast())),
+        Err(pack) => scratch::with(len, |p: *mut T| {
             pack(p);
             f(p.cast_const())
-        });
+        }),
+    }
+}
+
+/// Values that a packed operand consists of, for as long as it is used.
+pub struct Held<T> {
+    block: Arc<Copied>,
+    _values: PhantomData<T>,
+}
+
+impl<T> Held<T> {
+    /// The first value.
+    #[must_use]
+    pub fn ptr(&self) -> *const T {
+        self.block.ptr.as_ptr().cast_const().cast()
+    }
+}
+
+/// As [`with`], for operands that outlive a call.
+pub fn held<T: Copy>(keep: Keep, key: Key, len: usize, pack: impl FnOnce(*mut T)) -> Result<Held<T>> {
+    let block = match kept(keep, key, len, pack) {
+        Ok(copy) => copy,
+        Err(pack) => {
+            let bytes = len.saturating_mul(size_of::<T>());
+            let own = Copied { ptr: allocate(bytes)?, bytes, counted: false };
+            pack(own.ptr.as_ptr().cast());
+            Arc::new(own)
+        }
     };
+    Ok(Held { block, _values: PhantomData })
+}
+
+/// The copy that is kept, from an earlier call or from now on; where there is none, `pack` comes back.
+fn kept<T: Copy, P: FnOnce(*mut T)>(keep: Keep, key: Key, len: usize, pack: P) -> std::result::Result<Arc<Copied>, P> {
+    let Some((packs, writes)) = keep.0.filter(|_| len >= WORTH && allowed()) else { return Err(pack) };
     let copy = match packs.find(&key, writes) {
-        Found::Copy(copy) => return Ok(f(copy.ptr.as_ptr().cast_const().cast())),
+        Found::Copy(copy) => return Ok(copy),
         Found::Again => Copied::new(len.saturating_mul(size_of::<T>())),
         Found::New => None,
     };
-    let Some(copy) = copy else { return with(Keep::NOT, key, len, pack, f) };
-    let copy = Arc::new(copy);
+    let Some(copy) = copy.map(Arc::new) else { return Err(pack) };
     pack(copy.ptr.as_ptr().cast());
     packs.keep(&key, writes, &copy);
-    Ok(f(copy.ptr.as_ptr().cast_const().cast()))
+    Ok(copy)
 }
 
 thread_local! {

@@ -1,6 +1,7 @@
 //! Recurrent layers against plain loops in f64 and finite differences, with full and ragged batches.
 
 use super::*;
+use crate::packs::Keep;
 use crate::rowmath::Math;
 use crate::testutil::{near, noise};
 
@@ -97,7 +98,7 @@ fn check<T: Math>(m: &Net, tol: f64, grads: bool) {
     let place = Place { ld: 2 * n + 1, at: n };
     let mut out = vec![T::ZERO; rows * place.ld];
     let mut cells = vec![T::ZERO; if g > 1 { rows * n } else { 0 }];
-    forward(l, &mut gates, &w, Some(&b), &mut h, &mut c, &mut out, place, Some(&mut cells)).unwrap();
+    forward(l, &mut gates, (&w, Keep::NOT), Some(&b), &mut h, &mut c, &mut out, place, Some(&mut cells)).unwrap();
     let (wo, wh, wc) = m.run();
     let pick = |x: &[T]| (0..rows).flat_map(|r| x[r * place.ld + n..][..n].to_vec()).collect::<Vec<T>>();
     near(&pick(&out), &wo, tol);
@@ -196,7 +197,7 @@ fn bits(m: &Net, keep: bool) -> Vec<u32> {
     let mut cells = vec![0.0; rows * cells_len(m.kind, n)];
     let place = Place { ld: n + 3, at: 2 };
     let kept = if keep { Some(&mut cells[..]) } else { None };
-    forward(l, &mut gates, &w, Some(&b), &mut h, &mut c, &mut out, place, kept).unwrap();
+    forward(l, &mut gates, (&w, Keep::NOT), Some(&b), &mut h, &mut c, &mut out, place, kept).unwrap();
     assert!(keep || gates == given, "nothing is written that nobody asked for");
     out.iter().chain(&h).chain(&c).map(|v| v.to_bits()).collect()
 }
@@ -240,5 +241,8 @@ fn rows_that_take_part_in_no_step_keep_their_state() {
 fn sizes_are_checked() {
     let l = Layer { kind: Kind::Tanh, batch: 2, hidden: 1, offsets: &[0, 1], sizes: &[1, 2], reverse: false };
     let p = Place { ld: 1, at: 0 };
-    assert!(forward(l, &mut [0.0; 3], &[0.0], None, &mut [0.0; 2], &mut [], &mut [0.0; 3], p, Some(&mut [])).is_err());
+    assert!(
+        forward(l, &mut [0.0; 3], (&[0.0], Keep::NOT), None, &mut [0.0; 2], &mut [], &mut [0.0; 3], p, Some(&mut []))
+            .is_err()
+    );
 }

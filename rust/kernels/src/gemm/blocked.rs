@@ -297,7 +297,7 @@ fn right_key<T: Gemm>(p: &Problem<T>, micro: &Micro<T>) -> Key {
 }
 
 /// What tells a packed copy of an operand from another.
-fn key<T>(order: Order, v: View<T>, cut: [usize; 3]) -> Key {
+pub(crate) fn key<T>(order: Order, v: View<T>, cut: [usize; 3]) -> Key {
     let form = [v.rs, v.cs].into_iter().chain(cut.map(|c| c as isize)).collect();
     Key { order, first: v.ptr as usize, size: size_of::<T>(), form }
 }

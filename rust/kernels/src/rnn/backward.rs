@@ -3,6 +3,7 @@
 
 use super::{GRAIN, Kind, Layer, Place, apart, cells_len, need};
 use crate::mat::{self, Right};
+use crate::packs::Keep;
 use crate::parallel::{self, SendPtr};
 use crate::rowmath::Math;
 use crate::scratch;
@@ -67,7 +68,7 @@ pub fn backward<T: Math>(
         return Ok(());
     }
     // SAFETY: g * n rows of n weights.
-    let packed = unsafe { Right::pack(mat::rows(k.w, n), g * n, n, l.batch == 1)? };
+    let packed = unsafe { Right::pack(mat::rows(k.w, n), g * n, n, l.batch == 1, Keep::NOT)? };
     let ld = apart(g * n);
     scratch::with(2 * l.batch * ld, |rec: *mut T| {
         Walk {

@@ -10,6 +10,7 @@
 
 use super::{GRAIN, Kind, Layer, Place, apart, cells_len, need};
 use crate::mat::{self, Right};
+use crate::packs::Keep;
 use crate::parallel::{self, SendPtr};
 use crate::room::{self, or_stop};
 use crate::rowmath::Math;
@@ -53,14 +54,14 @@ struct Walk<'a, T: Math> {
 
 /// Runs the layer. `gates` `[rows, G*hidden]` holds the inputs' part (with its bias); `w` is `[G*hidden, hidden]`; `h`
 /// and `c` `[batch, hidden]` hold the initial state and receive the last one (`c` for LSTM only, else empty); `out`
-/// receives the hidden states.
+/// receives the hidden states. What `keep` belongs to holds `w`, whose packed copies it may keep.
 ///
 /// For a backward pass, `gates` receives the gates after their nonlinearity, and `cells` `[rows, hidden]` the cell states
 /// (LSTM) or the recurrent part of the new gate (GRU), else it is empty. Without `cells` neither is written.
 pub fn forward<T: Math>(
     l: Layer<'_>,
     gates: &mut [T],
-    w: &[T],
+    (w, keep): (&[T], Keep),
     bias: Option<&[T]>,
     h: &mut [T],
     c: &mut [T],
@@ -90,7 +91,7 @@ pub fn forward<T: Math>(
         let mut packed = room::with_capacity(g)?;
         for k in 0..g {
             // SAFETY: the gate's n rows of n weights, transposed.
-            packed.push(unsafe { Right::pack(mat::rows(&w[k * n * n..][..n * n], n).t(), n, n, l.batch == 1)? });
+            packed.push(unsafe { Right::pack(mat::rows(&w[k * n * n..][..n * n], n).t(), n, n, l.batch == 1, keep)? });
         }
         Weights::Packed(packed)
     };
@@ -155,8 +156,7 @@ impl<T: Math> Walk<'_, T> {
             for i in 0..steps {
                 parallel::for_chunks(n.div_ceil(units), &|x| {
                     let u = x * units..(x * units + units).min(n);
-                    let mut pre = or_stop(self.room(l.batch, u.len(), nr));
-                    self.step(i, 0..l.batch, u, nr, &mut pre);
+                    self.with_room(l.batch, u.len(), nr, |pre| self.step(i, 0..l.batch, u, nr, pre));
                 });
             }
             return Ok(());
@@ -164,10 +164,11 @@ impl<T: Math> Walk<'_, T> {
         let block = if steps * step < 4 * GRAIN { l.batch } else { l.block() };
         parallel::for_chunks(l.batch.div_ceil(block), &|x| {
             let b = x * block..(x * block + block).min(l.batch);
-            let mut pre = or_stop(self.room(b.len(), n, nr));
-            for i in 0..steps {
-                self.step(i, b.clone(), 0..n, nr, &mut pre);
-            }
+            self.with_room(b.len(), n, nr, |pre| {
+                for i in 0..steps {
+                    self.step(i, b.clone(), 0..n, nr, pre);
+                }
+            });
         });
         Ok(())
     }
@@ -177,12 +178,18 @@ impl<T: Math> Walk<'_, T> {
         (TILE / rows.max(1)).max(1).next_multiple_of(nr)
     }
 
-    /// Room for the products of the largest tile of so many rows and units.
-    fn room(&self, rows: usize, units: usize, nr: usize) -> Result<Vec<T>> {
+    /// Runs `f` with room for the products of the largest tile of so many rows and units.
+    fn with_room(&self, rows: usize, units: usize, nr: usize, f: impl FnOnce(&mut [T])) {
         let rows = rows.min(MOST_ROWS);
         // Fewer rows are active towards the ends of sequences: their tiles have more units, but not more values.
-        let most = (TILE + rows * nr).min(rows * units.next_multiple_of(nr));
-        room::filled(self.l.kind.gates() * most, T::ZERO)
+        let most = self.l.kind.gates() * (TILE + rows * nr).min(rows * units.next_multiple_of(nr));
+        or_stop(scratch::with(most, |pre: *mut T| {
+            // SAFETY: that many values, set before they are seen: nobody writes those beside a tile.
+            f(unsafe {
+                pre.write_bytes(0, most);
+                std::slice::from_raw_parts_mut(pre, most)
+            });
+        }));
     }
 
     /// Step `i` of rows `b` and units `u`.

@@ -44,11 +44,11 @@ impl Steps {
     }
 }
 
-/// `a b (+ bias)` of matrices, without a graph.
-fn product(a: &Tensor, b: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+/// `a b (+ bias)` of matrices, without a graph. `constant`: whether `b` is like to come again.
+fn product(a: &Tensor, b: &Tensor, constant: bool, bias: Option<&Tensor>) -> Result<Tensor> {
     let c = Tensor::empty(&[a.shape()[0], b.shape()[1]], a.dtype())?;
     let ep = Epilogue { bias: bias.map(Tensor::raw), ..Epilogue::default() };
-    gemm::matmul(a.raw(), b.raw(), c.raw(), &ep)?;
+    gemm::matmul(a.raw(), b.raw_kept(constant), c.raw(), &ep)?;
     Ok(c)
 }
 
@@ -118,7 +118,7 @@ fn run<T: Math + Gemm>(
     let per = steps.batch * hidden;
     for (d, w) in w.iter().enumerate() {
         let b = w.bias.as_ref().map(|(a, _)| a.to_contiguous()).transpose()?;
-        let gates = product(&xc, &t(&w.ih), b.as_ref())?;
+        let gates = product(&xc, &t(&w.ih), w.ih.constant(), b.as_ref())?;
         let celled = graph && matches!(kind, Kind::Lstm | Kind::Gru);
         let cells = Tensor::empty(&[if celled { rows * hidden } else { 0 }], x.dtype())?;
         let hh = w.hh.to_contiguous()?;
@@ -128,7 +128,7 @@ fn run<T: Math + Gemm>(
         kernel::forward::<T>(
             steps.layer(kind, hidden, d == 1),
             gates.slice_mut()?,
-            hh.slice()?,
+            (hh.slice()?, hh.raw_kept(w.hh.constant()).keep()),
             b_hh.as_ref().map(Tensor::slice).transpose()?,
             state,
             cell,
@@ -228,8 +228,8 @@ fn backward<T: Math + Gemm>(m: &Memory, ctx: &Ctx<'_>, gs: &[Option<Tensor>]) ->
         )?;
         let rec = if gru { &dr } else { &dg };
         let at = result.len();
-        result.push(if ctx.wants(at) { Some(product(&t(&dg), &x, None)?) } else { None });
-        result.push(if ctx.wants(at + 1) { Some(product(&t(rec), &before, None)?) } else { None });
+        result.push(if ctx.wants(at) { Some(product(&t(&dg), &x, false, None)?) } else { None });
+        result.push(if ctx.wants(at + 1) { Some(product(&t(rec), &before, false, None)?) } else { None });
         if biased {
             let sums = column_sums(&dg)?;
             let recurrent = if gru { column_sums(rec)? } else { sums.copied()? };
@@ -237,7 +237,7 @@ fn backward<T: Math + Gemm>(m: &Memory, ctx: &Ctx<'_>, gs: &[Option<Tensor>]) ->
         }
         if ctx.wants(0) {
             match &gx {
-                None => gx = Some(product(&dg, &w_ih, None)?),
+                None => gx = Some(product(&dg, &w_ih, false, None)?),
                 Some(sum) => {
                     let ep = Epilogue { beta: 1.0, ..Epilogue::default() };
                     gemm::matmul(dg.raw(), w_ih.raw(), sum.raw(), &ep)?;

@@ -128,19 +128,19 @@ pub fn channel_normalize<T: Row>(
         return;
     }
     parallel::for_slices(y, rows_per_chunk(d.s) * d.s, |start, y| {
-        for (i, y) in y.chunks_exact_mut(d.s).enumerate() {
-            let row = start / d.s + i;
-            let (x, c) = (&x[row * d.s..][..d.s], row % d.c);
-            let (m, a, b) = (mean[c], scale[c], b[c]);
-            dispatch(
-                #[inline(always)]
-                || {
+        let rows = y.chunks_exact_mut(d.s).zip(x[start..].chunks_exact(d.s));
+        dispatch(
+            #[inline(always)]
+            || {
+                for (i, (y, x)) in rows.enumerate() {
+                    let c = (start / d.s + i) % d.c;
+                    let (m, a, b) = (mean[c], scale[c], b[c]);
                     for (y, x) in y.iter_mut().zip(x) {
                         *y = T::from_acc((x.to_acc() - m).mul_add(a, b));
                     }
-                },
-            );
-        }
+                }
+            },
+        );
     });
 }
 

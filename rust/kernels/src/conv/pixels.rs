@@ -68,7 +68,11 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
     // Steps contiguous in memory need no packing: the forward pass over a whole kernel. A kept copy is better still, since
     // it is read in order.
     let in_order = p.weights.input == n && flat.iter().enumerate().all(|(i, &t)| i == t);
-    let blocks = p.cout.div_ceil(ROWS);
+    // Even shares.
+    let blocks = match p.cout.div_ceil(ROWS) {
+        1 => 1,
+        n => n.next_multiple_of(4),
+    };
     let mb = p.cout.div_ceil(blocks);
     let most = (SHARED / k).max(nr) / nr * nr;
     let failed = AtomicBool::new(false);

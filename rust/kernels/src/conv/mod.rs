@@ -79,10 +79,10 @@ unsafe fn run<T: Gemm>(pass: &Pass<T>, isa: Isa) -> Result<()> {
             planes::run(pass)
         } else if winograd::suits(pass) {
             winograd::run(pass, isa)
-        } else if pixels::suits(pass) {
-            pixels::run(pass, isa)
         } else if product::suits(pass) {
             product::run(pass, isa)
+        } else if pixels::suits(pass) {
+            pixels::run(pass, isa)
         } else if product::suits_few(pass) {
             product::run_few(pass, isa)
         } else {

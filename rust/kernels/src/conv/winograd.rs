@@ -44,6 +44,8 @@ const SIDE: usize = 2;
 const RUN: usize = 8;
 /// Fewest output channels of a chunk: each transforms its tiles anew.
 const CHANNELS: usize = 32;
+/// Chunks that a small image is cut into.
+const FEW: usize = 4;
 
 /// What bringing a tile to its points, or back, costs in multiplications per channel.
 const TILE: f64 = 10.0;
@@ -129,6 +131,10 @@ impl Plan {
         let (tiles, kc) = (p.batch * rows * cols, p.cin.div_ceil(p.cin.div_ceil(KC)));
         let vectors = tiles.div_ceil(micro.lanes);
         let most = 2 * (TILES / (POINTS * kc * micro.nr() * size_of::<T>())).max(1);
+        // Of a small image, whole panels for each of a few chunks, unless there are output channels to cut instead.
+        let work = tiles.saturating_mul(POINTS * p.cin).saturating_mul(p.cout);
+        let chunks = if p.cout < 2 * CHANNELS { (2 * work / WORK).clamp(1, FEW) } else { 1 };
+        let most = most.min(vectors.div_ceil(chunks).max(1).next_multiple_of(micro.nr() / micro.lanes));
         let size = vectors.div_ceil(vectors.div_ceil(most).max(1)) * micro.lanes;
         Plan {
             rows,
@@ -210,7 +216,8 @@ unsafe fn images<T: Gemm>(p: &Pass<T>, plan: &Plan, micro: &Micro<T>, u: *const 
                         for k0 in (0..p.cin).step_by(plan.kc) {
                             // SAFETY: channels that exist, room for their tiles; outputs of this chunk.
                             unsafe {
-                                if !tiles.fill(p, micro, plan.kc, k0, v)? {
+                                let all = 0..plan.kc.min(p.cin - k0);
+                                if !tiles.fill(p, micro, plan.kc, k0, all, v)? {
                                     return Ok(false);
                                 }
                                 tiles.multiply(p, plan, micro, k0, v, kernels(tiles.group), 0..plan.panels)?;
@@ -230,11 +237,14 @@ unsafe fn images<T: Gemm>(p: &Pass<T>, plan: &Plan, micro: &Micro<T>, u: *const 
             let v = SendPtr(v);
             let place = |i: usize, k0: usize| v.get().wrapping_add((i * steps + k0 / plan.kc) * each);
             let cost = plan.size.saturating_mul(POINTS * plan.kc);
-            for_range(blocks * steps, (PACK / cost.max(1)).max(1), |range| {
+            let parts = if blocks * steps < FEW { (2 * cost / PACK).clamp(1, FEW) } else { 1 };
+            for_range(blocks * steps * parts, (PACK / 2 / (cost / parts).max(1)).max(1), |range| {
                 for i in range {
-                    let (i, k0) = (i / steps, i % steps * plan.kc);
+                    let (part, i, k0) = (i % parts, i / parts / steps, i / parts % steps * plan.kc);
+                    let kc = plan.kc.min(p.cin - k0);
+                    let ks = panel_start(part, parts, kc)..panel_start(part + 1, parts, kc);
                     // SAFETY: channels that exist; a place of their own.
-                    note(unsafe { tiles[i].fill(p, micro, plan.kc, k0, place(i, k0)) });
+                    note(unsafe { tiles[i].fill(p, micro, plan.kc, k0, ks, place(i, k0)) });
                 }
             });
             for_range(blocks * cuts, grain, |range| {

@@ -101,6 +101,10 @@ fn agrees_with_plain_loops() {
         // Several blocks of the sum, cuts of the output channels.
         geometry(1, 300, 70, [6, 5], 1, 1),
         geometry(2, 130, 140, [6, 6], 1, 1),
+        // One small image: cut into chunks, its transform shared out (with tiles that end within a vector).
+        geometry(1, 16, 20, [32, 30], 1, 1),
+        geometry(1, 64, 66, [8, 8], 1, 1),
+        geometry(1, 90, 64, [10, 11], 1, 1),
         // Groups.
         geometry(2, 5, 7, [10, 9], 1, 3),
         geometry(1, 40, 66, [8, 8], 1, 2),

@@ -27,6 +27,8 @@ const IN_PLACE: usize = 768;
 const FAR: usize = 256 << 10;
 /// Rows in a share of them, at least.
 const SHARE: usize = 96;
+/// Columns that are a chunk's own where there are few, at least.
+const NARROW: usize = 24;
 /// Up to this many rows of A are packed at once where B is kept, so that threads share it out by columns.
 const KEPT_ROWS: usize = 512;
 /// Values worth packing on another thread.
@@ -326,10 +328,14 @@ pub(crate) unsafe fn wide<T: Gemm>(p: &Problem<T>, micro: &Micro<T>, items: Item
     let (mr, nr) = (micro.mr(), micro.nr());
     // Enough chunks for 16 threads.
     let each = parts(p.n, 128, 512).min(16usize.div_ceil(items.count)).max(p.n.div_ceil(512));
-    let nb = p.n.div_ceil(each).next_multiple_of(nr);
-    let each = p.n.div_ceil(nb);
     // Few columns: rows are shared out too, at the price of packing columns once for each share.
-    let shares = (2 * num_threads()).div_ceil(items.count * each).min(p.m / SHARE).max(1);
+    let want = (2 * num_threads()).div_ceil(items.count);
+    let shares = want.div_ceil(each).min(p.m / SHARE).max(1);
+    // Few rows as well: narrow runs of columns.
+    let worth = p.m.saturating_mul(p.k).saturating_mul(p.n) / SERIAL;
+    let each = each.max((want / shares).min(worth).min(p.n / NARROW));
+    let panels = p.n.div_ceil(nr);
+    let nb = panels.div_ceil(each) * nr;
     // Blocks of A stay in L2. With a single one, columns of B are packed a few panels at a time and stay in L1.
     let blocks = p.m.div_ceil(MC + MC / 3).next_multiple_of(shares);
     let mb = p.m.div_ceil(blocks).next_multiple_of(mr);
@@ -359,10 +365,11 @@ pub(crate) unsafe fn wide<T: Gemm>(p: &Problem<T>, micro: &Micro<T>, items: Item
         let (pa, whole) = (SendPtr(pa.cast_mut()), SendPtr(whole.cast_mut()));
         for_chunks(items.count * each * shares, &|i| {
             let (share, i) = (i % shares, i / shares);
-            let (item, j0) = (i / each, i % each * nb);
+            let item = i / each;
+            let [j0, j1] = [i % each, i % each + 1].map(|c| (panel_start(c, each, panels) * nr).min(p.n));
             let rows =
                 (panel_start(share, shares, blocks) * mb, (panel_start(share + 1, shares, blocks) * mb).min(p.m));
-            let cols = nb.min(p.n - j0);
+            let cols = j1 - j0;
             let p = Problem { c: p.c.wrapping_add(item * items.c), ..*p };
             let b = p.b.at(0, j0);
             let b = View { ptr: b.ptr.wrapping_add(item * items.b), ..b };

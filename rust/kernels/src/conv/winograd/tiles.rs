@@ -112,7 +112,7 @@ impl Tiles {
         (self.count - panel * micro.nr()).min(micro.nr()).next_multiple_of(micro.lanes)
     }
 
-    /// Transforms the tiles of `kc` channels from `k0` on. False if a value was too large.
+    /// Transforms the tiles of channels `ks` of a block of `kc` from `k0` on. False if a value was too large.
     ///
     /// # Safety
     /// As [`run`]; `v` has room for `self.values(micro, kc)`.
@@ -122,6 +122,7 @@ impl Tiles {
         micro: &Micro<T>,
         kc: usize,
         k0: usize,
+        ks: std::ops::Range<usize>,
         v: *mut T,
     ) -> Result<bool> {
         let in_plane: usize = p.source.iter().product();
@@ -131,16 +132,25 @@ impl Tiles {
         let len = 2 * n + 2;
         let last = self.count.div_ceil(micro.nr()) - 1;
         let width = self.width(micro, last);
-        scratch::with(len + 4 * n, |x: *mut T| {
+        // What is written behind a channel's tiles is the next one's, which may be another thread's: then aside first.
+        let whole = ks.end == kc.min(p.cin - k0);
+        let aside = micro.nr() + micro.nr().max(RUN);
+        let room = if whole { 0 } else { (last + 1) * POINTS * aside };
+        let end = ks.end;
+        scratch::with(len + 4 * n + room, |x: *mut T| {
             let r = x.wrapping_add(len);
+            let edge = r.wrapping_add(4 * n);
             // SAFETY: places of the blocks; borders stay zero, and so do lanes without a tile.
             unsafe {
                 std::slice::from_raw_parts_mut(x, len).fill(T::ZERO);
                 if self.count % micro.lanes != 0 {
-                    std::slice::from_raw_parts_mut(v.add(last * POINTS * point), POINTS * point).fill(T::ZERO);
+                    for i in 0..POINTS {
+                        let to = v.add((last * POINTS + i) * point + ks.start * width);
+                        std::slice::from_raw_parts_mut(to, ks.len() * width).fill(T::ZERO);
+                    }
                 }
             }
-            for k in 0..kc.min(p.cin - k0) {
+            for k in ks {
                 // SAFETY: lines of the source's planes; runs of their panels.
                 unsafe {
                     let src = p.src.add((k0 + k) * in_plane);
@@ -156,16 +166,26 @@ impl Tiles {
                     if large {
                         return false;
                     }
+                    let kept = whole || k + 1 < end;
+                    let width = |panel| if panel == last { width } else { micro.nr() };
                     for run in &self.runs {
-                        let width = if run.panel == last { width } else { micro.nr() };
+                        let (to, point) = if kept {
+                            (v.add(run.panel * POINTS * point + k * width(run.panel) + run.lane), point)
+                        } else {
+                            (edge.add(run.panel * POINTS * aside + run.lane), aside)
+                        };
                         (micro.tiles)(&TilesArgs {
                             rows: r.add(run.at),
                             apart: n,
                             pitch: run.pitch,
                             count: run.count,
-                            to: v.add(run.panel * POINTS * point + k * width + run.lane),
+                            to,
                             point,
                         });
+                    }
+                    for i in 0..if kept { 0 } else { (last + 1) * POINTS } {
+                        let width = width(i / POINTS);
+                        std::ptr::copy_nonoverlapping(edge.add(i * aside), v.add(i * point + k * width), width);
                     }
                 }
             }

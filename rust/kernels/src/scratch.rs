@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::ptr::NonNull;
 
 /// Larger blocks go back to the allocator after use.
-const KEEP: usize = 16 << 20;
+const KEEP: usize = 4 << 20;
 
 struct Block {
     ptr: NonNull<u8>,

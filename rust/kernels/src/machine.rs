@@ -2,6 +2,7 @@
 //!
 //! Read from the system's own files below a root folder, so that tests can lay out a machine of their own.
 
+use once_cell::race::OnceBox;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +53,20 @@ pub(crate) fn memory_limit(root: &Path) -> Option<u64> {
 pub(crate) fn physical_memory(root: &Path) -> Option<(u64, u64)> {
     let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
     Some((field(&text, "MemTotal:")?, field(&text, "SwapTotal:").unwrap_or(0)))
+}
+
+/// (RAM or the control groups' limit, whichever is less; swap) in bytes, read once; `unknown` stands for a RAM of which
+/// the system says nothing.
+pub(crate) fn usable_memory(unknown: u64) -> (u64, u64) {
+    type Read = (Option<(u64, u64)>, Option<u64>);
+    // Files take long to read, and a child of a fork meanwhile must not wait for who reads them: who comes first wins.
+    static READ: OnceBox<Read> = OnceBox::new();
+    let (physical, limit) = *READ.get_or_init(|| {
+        let root = Path::new("/");
+        Box::new((physical_memory(root), memory_limit(root)))
+    });
+    let (ram, swap) = physical.unwrap_or((unknown, 0));
+    (limit.map_or(ram, |limit| limit.min(ram)), swap)
 }
 
 /// Bytes that could be had now without pushing others out, swap included.

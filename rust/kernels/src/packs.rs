@@ -10,12 +10,10 @@
 
 use crate::alloc::{allocate, release};
 use crate::{machine, scratch};
-use once_cell::race::OnceBox;
 use rustnn_base::Result;
 use smallvec::SmallVec;
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -30,14 +28,7 @@ static KEPT: AtomicUsize = AtomicUsize::new(0);
 
 /// Bytes that copies may take up: a quarter of what the process may use.
 fn bound() -> usize {
-    // The files of the machine take long to read: a child of a fork meanwhile must not wait for who reads them.
-    static BOUND: OnceBox<usize> = OnceBox::new();
-    *BOUND.get_or_init(|| {
-        let root = Path::new("/");
-        let ram = machine::physical_memory(root).map_or(4 << 30, |m| m.0);
-        let own = machine::memory_limit(root).unwrap_or(ram).min(ram) / 4;
-        Box::new(usize::try_from(own).unwrap_or(usize::MAX))
-    })
+    usize::try_from(machine::usable_memory(4 << 30).0 / 4).unwrap_or(usize::MAX)
 }
 
 /// Bytes in packed copies that weights keep at the moment.

@@ -5,7 +5,6 @@
 
 use super::stats;
 use crate::machine;
-use once_cell::race::OnceBox;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::ptr::NonNull;
@@ -53,15 +52,9 @@ static CENTRAL: Mutex<Central> = Mutex::new(Central {
 /// (bytes that blocks in use may have together, bytes that the cache may have): memory and swap of the machine or of
 /// the control group, and a quarter of its memory.
 fn budget() -> (usize, usize) {
-    // As in `packs`: nobody waits for who reads files.
-    static BUDGET: OnceBox<(usize, usize)> = OnceBox::new();
-    *BUDGET.get_or_init(|| {
-        let root = Path::new("/");
-        let (ram, swap) = machine::physical_memory(root).unwrap_or((1 << 40, 0));
-        let ram_here = machine::memory_limit(root).map_or(ram, |limit| limit.min(ram));
-        let size = |x: u64| usize::try_from(x).unwrap_or(usize::MAX);
-        Box::new((size(ram_here.saturating_add(swap)), size(ram_here / 4)))
-    })
+    let (ram, swap) = machine::usable_memory(1 << 40);
+    let size = |x: u64| usize::try_from(x).unwrap_or(usize::MAX);
+    (size(ram.saturating_add(swap)), size(ram / 4))
 }
 
 /// Whether the system could back that many more bytes now; yes where it does not say.

@@ -423,19 +423,44 @@ pub fn save_output(t: &Tensor) -> Saved {
 thread_local! {
     static OVERWRITTEN: RefCell<Option<Tensor>> = const { RefCell::new(None) };
     static OVERWRITING: Cell<bool> = const { Cell::new(false) };
+    static FORGOTTEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs an op whose result is about to be written over `x`: what it saves of `x`'s memory is saved as a copy.
-pub fn overwriting<R>(x: &Tensor, op: impl FnOnce() -> R) -> R {
-    struct Back(Option<Tensor>, bool);
+/// Runs an op whose result is about to be written over `x`: what it saves of `x`'s memory is saved as a copy. An op that
+/// `forgets` is one kernel whose gradient needs nothing of what `x` was; it may write at once (see [`overwrite`]).
+pub fn overwriting<R>(x: &Tensor, forgets: bool, op: impl FnOnce() -> R) -> R {
+    struct Back(Option<Tensor>, bool, bool);
     impl Drop for Back {
         fn drop(&mut self) {
             OVERWRITTEN.set(self.0.take());
             OVERWRITING.set(self.1);
+            FORGOTTEN.set(self.2);
         }
     }
-    let _back = Back(OVERWRITTEN.replace(Some(x.clone())), OVERWRITING.replace(true));
+    let before = OVERWRITTEN.replace(Some(x.clone()));
+    let _back = Back(before, OVERWRITING.replace(true), FORGOTTEN.replace(forgets));
     op()
+}
+
+/// Whether an op runs that forgets what it is about to overwrite.
+#[inline]
+#[must_use]
+pub fn is_overwriting() -> bool {
+    FORGOTTEN.get()
+}
+
+/// The place for the result of an op that forgets `x` and whose result is about to be written over it: `x`'s own memory, the
+/// write counted. The result must have `x`'s shape and dtype.
+#[must_use]
+pub fn overwrite(x: &Tensor) -> Option<Tensor> {
+    // What a view's write means to its base is worked out later, from the versions before it.
+    let whole = || x.base().is_none() && x.meta().is_none_or(|m| m.view().is_none());
+    if !FORGOTTEN.get() || !OVERWRITTEN.with_borrow(|o| o.as_ref().is_some_and(|o| o.same(x))) || !whole() {
+        return None;
+    }
+    FORGOTTEN.set(false);
+    x.bump_version();
+    Some(x.detach())
 }
 
 /// A copy of `t` that stands in its place in the graph, if `t`'s memory is about to be written over.

@@ -28,8 +28,8 @@ pub mod sort;
 
 pub use args::{Arg, Args, IntoRet, Ret};
 pub use registry::{
-    DIRECT, INPLACE, INPLACE_ONLY, LINALG, METHOD, NN, NO_FUNCTION_INPLACE, NONDIFF, OUT, OpDef, PRIVATE, SPECIAL,
-    TORCH, op,
+    DIRECT, FORGETS, INPLACE, INPLACE_ONLY, LINALG, METHOD, NN, NO_FUNCTION_INPLACE, NONDIFF, OUT, OpDef, PRIVATE,
+    SPECIAL, TORCH, op,
 };
 pub use rustnn_core::{
     Ctx, DType, Dims, Element, Error, Generator, Grads, Layout, Result, Saved, Scalar, Strides, Tensor, attach,

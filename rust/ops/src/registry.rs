@@ -28,6 +28,9 @@ pub const NO_FUNCTION_INPLACE: u32 = 4096;
 
 /// Only `x_` exists, not `x`.
 pub const INPLACE_ONLY: u32 = 8192;
+/// Its gradient needs nothing of the first argument, not even from before `x_` wrote over it: one kernel, which may do that at
+/// once.
+pub const FORGETS: u32 = 16384;
 
 /// What an op does, given its parsed arguments.
 pub type Call = fn(&Args) -> Result<Ret>;

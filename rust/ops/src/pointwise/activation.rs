@@ -5,11 +5,11 @@ use super::{
     Num, add, affine, apply, compare, div, exp, mul, neg, one_minus, place, square, sub, times, unsupported, where_,
     zeros_like,
 };
-use crate::registry::{DIRECT, INPLACE, METHOD, NN, OUT, TORCH, op};
+use crate::registry::{DIRECT, FORGETS, INPLACE, METHOD, NN, OUT, TORCH, op};
 use crate::{Args, DType, IntoRet, OpDef, Result, Ret, Tensor, attach, grads, needs_grad, save, save_output};
 use rustnn_core::base::layout::wrap_dim;
 use rustnn_core::base::{not_implemented, runtime_error};
-use rustnn_core::mode;
+use rustnn_core::{dest, graph, mode};
 use rustnn_kernels::elementwise::{self, Backward, Unary};
 
 use super::special::ndtr;
@@ -52,7 +52,14 @@ fn activate(
     if !x.dtype().is_float() {
         return Err(unsupported(node.trim_end_matches("Backward0"), x.dtype()));
     }
-    let out = apply(forward, x, x.dtype())?;
+    let over = if keep == Save::Output { graph::overwrite(x) } else { None };
+    let out = match over {
+        None => apply(forward, x, x.dtype())?,
+        Some(out) => {
+            elementwise::unary(forward, &out.raw(), &x.raw())?;
+            out
+        }
+    };
     if !needs_grad(&[x]) {
         return Ok(out);
     }
@@ -108,7 +115,9 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
 
 /// x above 0, slope · x below.
 pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
-    activate(x, Unary::LeakyRelu(slope), "LeakyReluBackward0", Save::Input, Backward::LeakyRelu(slope), None)
+    // The result's sign is the operand's: one of both is in memory for the next layer's sake.
+    let keep = if slope >= 0.0 { Save::Output } else { Save::Input };
+    activate(x, Unary::LeakyRelu(slope), "LeakyReluBackward0", keep, Backward::LeakyRelu(slope), None)
 }
 
 /// scale · x above 0, scale · alpha · (e^(input · x) − 1) below.
@@ -224,7 +233,9 @@ pub fn hardtanh(x: &Tensor, lo: f64, hi: f64) -> Result<Tensor> {
         d if !d.is_float() => return apply(Unary::Clamp(lo, hi), x, d),
         _ => {}
     }
-    activate(x, Unary::Clamp(lo, hi), "HardtanhBackward0", Save::Input, Backward::Hardtanh(lo, hi), None)
+    // The result says whether a limit was met, unless limits are rounded with it.
+    let keep = if matches!(x.dtype(), DType::F32 | DType::F64) { Save::Output } else { Save::Input };
+    activate(x, Unary::Clamp(lo, hi), "HardtanhBackward0", keep, Backward::Hardtanh(lo, hi), None)
 }
 
 /// relu6(x + 3) / 6
@@ -337,7 +348,18 @@ fn maybe_inplace(a: &Args, flag: usize, f: impl FnOnce(&Tensor) -> Result<Tensor
     if a.opt_bool(flag) != Some(true) {
         return f(x)?.ret();
     }
-    let y = rustnn_core::graph::overwriting(x, || f(x))?;
+    rustnn_core::inplace::check_writable(x)?;
+    if !needs_grad(&[x]) {
+        // One kernel's result each, so it may go straight to where its operand is.
+        let y = dest::offer(x, || f(x)).inspect_err(|_| x.storage().bump(false))?;
+        if y.same(x) {
+            x.bump_version();
+        } else {
+            crate::inplace::write_back(x, &y)?;
+        }
+        return x.clone().ret();
+    }
+    let y = graph::overwriting(x, true, || f(x))?;
     crate::inplace::write_back(x, &y)?;
     x.clone().ret()
 }
@@ -347,11 +369,11 @@ const ALL: u32 = METHOD | TORCH | INPLACE | OUT | DIRECT;
 pub(crate) fn ops() -> Vec<OpDef> {
     let three: &[&str] = &["t(3,4)", "t()", "t(0,3)", "t(5) * 8"];
     let mut v = vec![
-        op("sigmoid(Tensor input)", ALL | NN, |a| sigmoid(a.tensor(0)?).ret())
+        op("sigmoid(Tensor input)", ALL | FORGETS | NN, |a| sigmoid(a.tensor(0)?).ret())
             .doc("1 / (1 + e^−x).").samples(three).oracle("special.expit(input)"),
-        op("tanh(Tensor input)", ALL | NN, |a| tanh(a.tensor(0)?).ret())
+        op("tanh(Tensor input)", ALL | FORGETS | NN, |a| tanh(a.tensor(0)?).ret())
             .doc("Hyperbolic tangent.").samples(three).oracle("np.tanh(input)"),
-        op("relu(Tensor input)", METHOD | TORCH | INPLACE | DIRECT, |a| relu(a.tensor(0)?).ret())
+        op("relu(Tensor input)", METHOD | TORCH | INPLACE | DIRECT | FORGETS, |a| relu(a.tensor(0)?).ret())
             .doc("max(x, 0); NaN stays.").samples(three).oracle("np.maximum(input, 0)"),
         op("softplus(Tensor input, float beta=1, float threshold=20)", NN | OUT, |a| softplus(a.tensor(0)?, a.float(1)?, a.float(2)?).ret())
             .doc("log(1 + e^(βx)) / β; x where βx > threshold.").samples(&["t(3,4)", "t(5) * 30", "t(3), 2.0, 1.0"])

@@ -1,10 +1,10 @@
 //! Arithmetic of two operands, tensors or numbers.
 
 use super::{
-    Held, Kept, Num, affine, compare, log, mul_mask, neg, place, promote, promote_float, reciprocal, record, sqrt,
-    times, unsupported, where_, windows, zeros_like,
+    Held, Kept, Num, affine, compare, forward_over, log, mul_mask, neg, place, promote, promote_float, reciprocal,
+    record, sqrt, times, unsupported, where_, windows, zeros_like,
 };
-use crate::registry::{DIRECT, INPLACE, METHOD, OUT, PRIVATE, SPECIAL, TORCH, op};
+use crate::registry::{DIRECT, FORGETS, INPLACE, METHOD, OUT, PRIVATE, SPECIAL, TORCH, op};
 use crate::{Args, DType, IntoRet, OpDef, Result, Ret, Scalar, Tensor, save_output};
 use rustnn_core::base::{Kind, not_implemented, runtime_error};
 use rustnn_kernels::elementwise::{self, Binary, Unary};
@@ -34,7 +34,7 @@ fn both_need(a: Num, b: Num) -> bool {
 /// `a + b`
 pub fn add<'a, 'b>(a: impl Into<Num<'a>>, b: impl Into<Num<'b>>) -> Result<Tensor> {
     let (a, b) = (a.into(), b.into());
-    let out = forward(Binary::Add, a, b, promote(&[a, b]), "add")?;
+    let out = forward_over(Binary::Add, a, b, promote(&[a, b]), "add")?;
     if !both_need(a, b) {
         return Ok(out);
     }
@@ -82,7 +82,7 @@ pub fn sub<'a, 'b>(a: impl Into<Num<'a>>, b: impl Into<Num<'b>>) -> Result<Tenso
             ));
         }
     }
-    let out = forward(Binary::Sub, a, b, promote(&[a, b]), "sub")?;
+    let out = forward_over(Binary::Sub, a, b, promote(&[a, b]), "sub")?;
     if !both_need(a, b) {
         return Ok(out);
     }
@@ -102,7 +102,8 @@ fn sub_alpha(a: Num, b: Num, alpha: Scalar) -> Result<Tensor> {
 /// `a · b`
 pub fn mul<'a, 'b>(a: impl Into<Num<'a>>, b: impl Into<Num<'b>>) -> Result<Tensor> {
     let (a, b) = (a.into(), b.into());
-    let out = forward(Binary::Mul, a, b, promote(&[a, b]), "mul")?;
+    let kernel = if b.needs_grad() { forward } else { forward_over };
+    let out = kernel(Binary::Mul, a, b, promote(&[a, b]), "mul")?;
     if !both_need(a, b) {
         return Ok(out);
     }
@@ -417,7 +418,7 @@ const POSITIVE: &[&str] = &[
 
 pub(crate) fn ops() -> Vec<OpDef> {
     let mut v = vec![
-        op("add(Tensor|Scalar input, Tensor|Scalar other, *, Scalar alpha=1)", ALL, |a| {
+        op("add(Tensor|Scalar input, Tensor|Scalar other, *, Scalar alpha=1)", ALL | FORGETS, |a| {
             two(a, |x, y| add_alpha(x, y, a.scalar(2)?))
         })
         .doc("input + alpha · other, broadcast, in the promoted dtype.")
@@ -430,7 +431,7 @@ pub(crate) fn ops() -> Vec<OpDef> {
             "t(0,3), t(3)",
         ])
         .oracle("input + alpha * other"),
-        op("sub(Tensor|Scalar input, Tensor|Scalar other, *, Scalar alpha=1)", ALL, |a| {
+        op("sub(Tensor|Scalar input, Tensor|Scalar other, *, Scalar alpha=1)", ALL | FORGETS, |a| {
             two(a, |x, y| sub_alpha(x, y, a.scalar(2)?))
         })
         .doc("input − alpha · other; an error for bools.")
@@ -442,15 +443,15 @@ pub(crate) fn ops() -> Vec<OpDef> {
         .doc("other − alpha · input.")
         .samples(&["t(3,4), t(4)", "t(3,4), 2.5", "t(3), t(3), alpha=2"])
         .oracle("other - alpha * input"),
-        op("mul(Tensor|Scalar input, Tensor|Scalar other)", ALL, |a| two(a, |x, y| mul(x, y)))
+        op("mul(Tensor|Scalar input, Tensor|Scalar other)", ALL | FORGETS, |a| two(a, |x, y| mul(x, y)))
             .doc("The product, broadcast, in the promoted dtype.")
             .samples(PAIRS)
             .oracle("input * other"),
-        op("multiply(Tensor|Scalar input, Tensor|Scalar other)", ALL, |a| two(a, |x, y| mul(x, y)))
+        op("multiply(Tensor|Scalar input, Tensor|Scalar other)", ALL | FORGETS, |a| two(a, |x, y| mul(x, y)))
             .doc("Alias of mul.")
             .samples(&["t(3,4), t(4)"])
             .oracle("input * other"),
-        op("subtract(Tensor|Scalar input, Tensor|Scalar other, *, Scalar alpha=1)", ALL, |a| {
+        op("subtract(Tensor|Scalar input, Tensor|Scalar other, *, Scalar alpha=1)", ALL | FORGETS, |a| {
             two(a, |x, y| sub_alpha(x, y, a.scalar(2)?))
         })
         .doc("Alias of sub.")

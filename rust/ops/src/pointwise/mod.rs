@@ -24,8 +24,9 @@ use crate::{Arg, Args, Ctx, DType, Grads, OpDef, Result, Saved, Scalar, Tensor, 
 use rustnn_core::base::dtype::{Operand, result_type};
 use rustnn_core::base::layout::broadcast_shapes;
 use rustnn_core::base::{Kind, not_implemented, type_error};
-use rustnn_core::{Dims, Raw, dest, mode};
+use rustnn_core::{Dims, Raw, dest, graph, mode};
 use rustnn_kernels::convert::Number;
+use rustnn_kernels::elementwise::{self, Binary};
 use smallvec::SmallVec;
 
 /// An operand: a tensor or a Python number.
@@ -199,6 +200,23 @@ pub fn windows<const N: usize, R>(nums: [Num; N], dtype: DType, f: impl FnOnce([
         r
     });
     f(raws.each_ref())
+}
+
+/// As [`arithmetic::forward`] for an op that forgets its first operand: in place where the call says so, recorded or not.
+#[inline]
+pub(crate) fn forward_over(kernel: Binary, a: Num, b: Num, dtype: DType, name: &str) -> Result<Tensor> {
+    if let Num::T(x) = a
+        && graph::is_overwriting()
+        && x.dtype() == dtype
+        && broadcast(&[a, b]).is_ok_and(|s| s[..] == *x.shape())
+        && b.tensor().is_none_or(|t| !t.storage().same(x.storage()) || t.layout() == x.layout())
+        && let Some(out) = graph::overwrite(x)
+    {
+        windows([a, b], dtype, |[ra, rb]| elementwise::binary(kernel, &out.raw(), ra, rb))
+            .map_err(|e| e.in_op(name))?;
+        return Ok(out);
+    }
+    arithmetic::forward(kernel, a, b, dtype, name)
 }
 
 /// An operand kept for the backward pass.

@@ -20,7 +20,7 @@ use rustnn_core::{Scalar, Tensor, caught, dest, profile};
 use rustnn_ops::inplace::{write_back, write_out};
 use rustnn_ops::pointwise::Num;
 use rustnn_ops::sig::Signature;
-use rustnn_ops::{Arg, Args, DIRECT, OpDef, Ret};
+use rustnn_ops::{Arg, Args, DIRECT, FORGETS, OpDef, Ret};
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -201,7 +201,7 @@ fn run(
             // What fails half-way may have written some of it.
             dest::offer(&x, || compute(py, o, args)).inspect_err(|_| x.storage().bump(false))?
         } else if recorded {
-            rustnn_core::graph::overwriting(&x, || compute(py, o, args))?
+            rustnn_core::graph::overwriting(&x, o.def.flags & FORGETS != 0, || compute(py, o, args))?
         } else {
             compute(py, o, args)?
         };

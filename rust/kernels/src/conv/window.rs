@@ -91,17 +91,17 @@ impl Window {
     }
 
     /// Copies what outputs `from..to` need of `channels` planes at `src` to `dst`, zeros in rows without a source. The
-    /// borders on the left and right are those of every block and stay as [`Window::clear`] left them; so does what is
-    /// behind the last row, which only lanes read that nobody counts.
+    /// borders on the left and right are those of every block and stay as [`Window::clear`] left them, unless outputs are cut
+    /// along the width; so does what is behind the last row, which only lanes read that nobody counts.
     ///
     /// # Safety
-    /// `src` has `channels` contiguous planes of the source's sizes; `dst` has room for [`Window::len`]; outputs are not
-    /// cut along the width.
+    /// `src` has `channels` contiguous planes of the source's sizes; `dst` has room for [`Window::len`].
     pub unsafe fn fill<T: Real>(&self, src: *const T, channels: usize, from: [usize; 3], to: [usize; 3], dst: *mut T) {
         let spans: [(isize, usize); 3] = std::array::from_fn(|d| self.axes[d].span(from[d], to[d]));
         let [sd, sh, sw] = self.source;
         let (w0, wn) = spans[2];
         let step = self.axes[2].step;
+        let cut = to[2] - from[2] < self.axes[2].n;
         // Of columns w0 + r, w0 + r + step, .. those from a to b are inside.
         let inside = |r: usize| {
             let first = w0 + r as isize;
@@ -125,6 +125,9 @@ impl Window {
                             continue;
                         }
                         let line = src.add(((c * sd + zd as usize) * sh + zh as usize) * sw);
+                        if cut {
+                            std::slice::from_raw_parts_mut(out, self.row).fill(T::ZERO);
+                        }
                         if step == 1 {
                             let (first, a, b) = first_run;
                             std::ptr::copy_nonoverlapping(line.wrapping_offset(first + a as isize), out.add(a), b - a);

@@ -14,7 +14,7 @@ from typing import Any
 from rustnn._hooks import RemovableHandle
 
 from . import _explain
-from ._base import Tensor, typename
+from ._base import _C, Tensor, typename
 from ._hooks import (
     GLOBAL,
     BackwardHook,
@@ -45,6 +45,8 @@ __all__ = [
     "register_module_parameter_registration_hook",
 ]
 
+_enter = _C._enter_module
+_leave = _C._leave_module
 _NOTHING: Any = object()  # "no argument was given"
 
 # Used by name in programs written for PyTorch.
@@ -154,9 +156,15 @@ class Module(StateDictMixin, TraverseMixin):
         """Runs the hooks and ``forward``.
 
         The call of a module without hooks on one argument is what networks do
-        most: it costs this frame and four tests, and packs no tuple.
+        most: it costs this frame and five tests, and packs no tuple. While
+        a module that holds others runs, convolutions may wait for what
+        follows them (docs/performance.md, "Fused inference").
         """
+        holds = False
         try:
+            if self._modules:
+                holds = True
+                _enter()
             if self._hooked or GLOBAL.any:
                 return self._call_with_hooks(args if input is _NOTHING else (input, *args), kwargs)
             if args or kwargs or input is _NOTHING:
@@ -167,6 +175,9 @@ class Module(StateDictMixin, TraverseMixin):
         except Exception as error:
             _explain.unwind(self, args if input is _NOTHING else (input, *args), error)
             raise
+        finally:
+            if holds:
+                _leave()
 
     def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
         return Module.__call__(self, *args, **kwargs)

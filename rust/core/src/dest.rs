@@ -38,6 +38,15 @@ pub fn offer<R>(dst: &Tensor, f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Whether the destination on offer is this very tensor.
+#[must_use]
+pub fn is(t: &Tensor) -> bool {
+    let on_offer = DEST.take();
+    let same = on_offer.as_ref().is_some_and(|d| d.same(t));
+    DEST.set(on_offer);
+    same
+}
+
 /// The destination on offer, if it has this shape and dtype. It may be one of the operands itself.
 #[must_use]
 pub fn take(shape: &[usize], dtype: DType) -> Option<Tensor> {

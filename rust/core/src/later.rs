@@ -49,19 +49,6 @@ impl Wait {
     pub fn writes(self) -> bool {
         self.writes
     }
-
-    /// As one word.
-    pub(crate) fn tagged(self) -> *mut u8 {
-        std::ptr::from_ref(self.slot).cast::<u8>().cast_mut().wrapping_add(usize::from(self.writes))
-    }
-
-    /// # Safety
-    /// What [`Wait::tagged`] gave.
-    pub(crate) unsafe fn from(tagged: *mut u8) -> Wait {
-        let writes = tagged.addr() & 1;
-        // SAFETY: a slot is aligned to more than a byte and lives for ever.
-        Wait { slot: unsafe { &*tagged.wrapping_sub(writes).cast::<Slot>() }, writes: writes == 1 }
-    }
 }
 
 struct Waiting {

@@ -6,6 +6,7 @@ pub mod dest;
 pub mod generator;
 pub mod graph;
 pub mod inplace;
+pub mod later;
 pub mod meta;
 pub mod mode;
 pub mod profile;
@@ -22,5 +23,5 @@ pub use rustnn_base::{DType, Dims, Element, Error, Layout, Result, Scalar, Strid
 pub use rustnn_kernels::Raw;
 pub use rustnn_kernels::parallel::check_interrupt;
 pub use rustnn_kernels::room::caught;
-pub use storage::Storage;
+pub use storage::{Storage, WeakStorage};
 pub use tensor::Tensor;

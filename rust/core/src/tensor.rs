@@ -84,6 +84,12 @@ impl Tensor {
         Ok(Self::assemble(Storage::new(bytes)?, Layout::contiguous(shape), dtype, true, n, false))
     }
 
+    /// A row-major tensor over [`Storage::promised`] memory.
+    pub fn promised(shape: &[usize], dtype: DType) -> Tensor {
+        let n: usize = shape.iter().product();
+        Self::assemble(Storage::promised(n * dtype.size()), Layout::contiguous(shape), dtype, true, n, false)
+    }
+
     /// A fresh tensor with arbitrary content and these strides (which must be dense).
     pub fn empty_strided(shape: &[usize], strides: &[isize], dtype: DType) -> Result<Tensor> {
         layout::numel(shape)?;
@@ -221,6 +227,17 @@ impl Tensor {
         // and never moves; engine blocks are 64-byte aligned, foreign ones were checked by whoever brought them.
         unsafe {
             let first = i.storage.ptr().wrapping_add(i.layout.offset.wrapping_mul(i.dtype.size()));
+            Raw::new(first, i.dtype, &i.layout.shape, &i.layout.strides)
+        }
+    }
+
+    /// As [`Tensor::raw`] for whoever only reads: work that only reads it, too, goes on waiting.
+    #[must_use]
+    pub fn raw_to_read(&self) -> Raw<'_> {
+        let i = &*self.0;
+        // SAFETY: as in `raw`.
+        unsafe {
+            let first = i.storage.ptr_to_read().wrapping_add(i.layout.offset.wrapping_mul(i.dtype.size()));
             Raw::new(first, i.dtype, &i.layout.shape, &i.layout.strides)
         }
     }

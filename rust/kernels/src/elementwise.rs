@@ -10,6 +10,7 @@ mod unary;
 pub use backward::{Backward, backward};
 pub use binary::{Binary, Compare, Logical, add_scaled, binary, compare, logical};
 pub use ternary::{addcdiv, addcmul, clamp, lerp, where_};
+pub(crate) use unary::{Lines, is_line};
 pub use unary::{Predicate, Unary, is_supported_for_int, predicate, unary};
 
 use crate::Raw;

@@ -15,6 +15,11 @@ pub fn is_child() -> bool {
     FORKS.load(Ordering::Relaxed) > 0
 }
 
+/// How many forks lie between this process and the one that loaded the library, since [`watch`].
+pub fn count() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
 /// From now on a child by `fork` knows that it is one.
 pub fn watch() {
     #[cfg(all(unix, not(miri)))]
@@ -65,7 +70,7 @@ impl<T: Mend> ForkLock<T> {
                 self.0.store(0, Ordering::Release);
             }
         }
-        let me = FORKS.load(Ordering::Relaxed) + 1;
+        let me = count() + 1;
         let mut free = 0;
         let mut tries = 0_u32;
         while let Err(holder) = self.holder.compare_exchange_weak(free, me, Ordering::Acquire, Ordering::Relaxed) {

@@ -96,6 +96,18 @@ fn columns(d: Ncs, f: impl Fn(usize, usize) + Sync) {
     });
 }
 
+/// Per channel, what a value's distance from the mean is multiplied by, and what is added then.
+pub fn factors<T: Row>(rstd: &[T::Acc], w: Option<&[T]>, b: Option<&[T]>) -> [Vec<T::Acc>; 2] {
+    let (w, b) = (widen(w, rstd.len(), T::Acc::ONE), widen(b, rstd.len(), T::Acc::ZERO));
+    [or_stop(room::collected(w.iter().zip(rstd).map(|(w, r)| *w * *r))), b]
+}
+
+/// One value of [`channel_normalize`], with its channel's [`factors`].
+#[inline(always)]
+pub(crate) fn normalized<T: Row>(x: T, mean: T::Acc, scale: T::Acc, shift: T::Acc) -> T {
+    T::from_acc((x.to_acc() - mean).mul_add(scale, shift))
+}
+
 /// `y = (x - mean) * rstd * w + b` per channel.
 pub fn channel_normalize<T: Row>(
     x: &[T],
@@ -109,8 +121,7 @@ pub fn channel_normalize<T: Row>(
     if x.is_empty() || x.len() != d.numel() || y.len() != x.len() || mean.len() != d.c || rstd.len() != d.c {
         return;
     }
-    let (w, b) = (widen(w, d.c, T::Acc::ONE), widen(b, d.c, T::Acc::ZERO));
-    let scale: Vec<T::Acc> = or_stop(room::collected(w.iter().zip(rstd).map(|(w, r)| *w * *r)));
+    let [scale, b] = factors(rstd, w, b);
     if d.s == 1 {
         parallel::for_slices(y, rows_per_chunk(d.c) * d.c, |start, y| {
             for (i, y) in y.chunks_exact_mut(d.c).enumerate() {
@@ -119,7 +130,7 @@ pub fn channel_normalize<T: Row>(
                     #[inline(always)]
                     || {
                         for ((((y, x), m), a), b) in y.iter_mut().zip(x).zip(mean).zip(&scale).zip(&b) {
-                            *y = T::from_acc((x.to_acc() - *m).mul_add(*a, *b));
+                            *y = normalized(*x, *m, *a, *b);
                         }
                     },
                 );
@@ -136,7 +147,7 @@ pub fn channel_normalize<T: Row>(
                     let c = (start / d.s + i) % d.c;
                     let (m, a, b) = (mean[c], scale[c], b[c]);
                     for (y, x) in y.iter_mut().zip(x) {
-                        *y = T::from_acc((x.to_acc() - m).mul_add(a, b));
+                        *y = normalized(*x, m, a, b);
                     }
                 }
             },

@@ -14,12 +14,15 @@ use rustnn_base::layout::count;
 use rustnn_base::{Error, Result};
 use rustnn_simd::Isa;
 use rustnn_simd::arch::{Add, ConvArgs, fetch};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Steps per block of the sum, in whole channels; the same for every instruction set.
 const STEPS: usize = 288;
 /// Values of a chunk's input block, about: half of L2 in f32.
 const BLOCK: usize = 64 << 10;
+/// Outputs of a line that a part of it has at least.
+const VECTORS: usize = 256;
 /// Output channels in a share of them, at least.
 const SHARE: usize = 48;
 /// Multiplications worth handing to another thread.
@@ -39,7 +42,12 @@ pub struct Pass<'a, T> {
     pub weights: Weights<'a, T>,
     /// `groups * cout` values or null.
     pub bias: *const T,
+    pub told: Told<'a>,
 }
+
+/// Who is told of outputs that are final, in some planes (`image * groups * cout + channel`) from one place to another, by the
+/// thread that has just written them: of each output once, unless all are written anew.
+pub type Told<'a> = Option<&'a (dyn Fn(Range<usize>, Range<usize>) + Sync)>;
 
 // SAFETY: addresses whose use the function that runs the pass answers for; its chunks write disjoint parts of `dst`.
 unsafe impl<T: Sync> Sync for Pass<'_, T> {}
@@ -121,21 +129,23 @@ struct Part {
 
 /// How a pass is cut into chunks. The cut changes no result, so it may follow the number of threads.
 struct Cut {
-    /// The outermost axis that has more than one output, and outputs along it in a part.
+    /// The outermost axis that has more than one output (or the last), and outputs along it in a part.
     axis: usize,
     rows: usize,
     /// Runs of output channels.
     shares: usize,
 }
 
-fn cut<T>(p: &Pass<T>, window_rows: impl Fn(usize) -> usize, k: usize) -> Cut {
-    let axis = if p.axes[0].n > 1 { 0 } else { 1 };
+fn cut<T>(p: &Pass<T>, window_rows: impl Fn(usize, usize) -> usize, k: usize) -> Cut {
+    let axis = (0..2).find(|&d| p.axes[d].n > 1).unwrap_or(2);
     let n = p.axes[axis].n;
+    // Of a line, whole vectors.
+    let whole = |rows: usize| if axis == 2 { rows.next_multiple_of(VECTORS).min(n) } else { rows };
     let items = p.batch.saturating_mul(p.groups).max(1);
     // Small enough for the cache.
     let mut rows = n;
-    while rows > 1 && window_rows(rows) > BLOCK {
-        rows = rows.div_ceil(2);
+    while rows > whole(1) && window_rows(axis, rows) > BLOCK {
+        rows = whole(rows.div_ceil(2));
     }
     let work = p.axes.iter().fold(p.cout.saturating_mul(k), |w, a| w.saturating_mul(a.n)).saturating_mul(items);
     let want = (2 * num_threads()).min((work / WORK).max(1));
@@ -146,7 +156,7 @@ fn cut<T>(p: &Pass<T>, window_rows: impl Fn(usize) -> usize, k: usize) -> Cut {
         if p.cout.saturating_mul(k) > p.cin.saturating_mul(count(&p.source)) {
             shares = more.min(p.cout.div_ceil(SHARE));
         } else {
-            rows = rows.div_ceil(more);
+            rows = whole(rows.div_ceil(more));
         }
     }
     Cut { axis, rows, shares }
@@ -169,9 +179,9 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
     let whole: [usize; 3] = std::array::from_fn(|d| p.axes[d].n);
     let Cut { axis, rows, shares } = cut(
         p,
-        |rows| {
+        |axis, rows| {
             let mut most = whole;
-            most[if p.axes[0].n > 1 { 0 } else { 1 }] = rows;
+            most[axis] = rows;
             Window::new(p.axes.clone(), p.source, most, lanes).map_or(usize::MAX, |w| w.len(p.cin, lanes))
         },
         k,
@@ -201,18 +211,16 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
             from[axis] = i * rows;
             to[axis] = ((i + 1) * rows).min(whole[axis]);
             let lines = (to[0] - from[0]) * (to[1] - from[1]);
-            let mut vectors = or_stop(room::with_capacity(lines * whole[2].div_ceil(lanes)));
+            let mut vectors = or_stop(room::with_capacity(lines * (to[2] - from[2]).div_ceil(lanes)));
             for d in from[0]..to[0] {
                 for h in from[1]..to[1] {
                     let line = (d * p.target[1] + h) * p.target[2];
-                    let mut w = 0;
-                    while w < whole[2] {
+                    for w in (from[2]..to[2]).step_by(lanes) {
                         vectors.push(Lane {
-                            src: window.base(d - from[0], h - from[1], w) as u32,
+                            src: window.base(d - from[0], h - from[1], w - from[2]) as u32,
                             dst: line + w,
-                            lanes: lanes.min(whole[2] - w) as u32,
+                            lanes: lanes.min(to[2] - w) as u32,
                         });
-                        w += lanes;
                     }
                 }
             }
@@ -312,6 +320,11 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
                             }
                         }
                         k0 += kc.max(1);
+                    }
+                    if let (Some(told), Some(first), Some(last)) = (p.told, part.vectors.first(), part.vectors.last()) {
+                        let channel = |s: usize| panel_start(panel_start(s, shares, panels), panels, cout);
+                        let planes = item * cout + channel(share)..item * cout + channel(share + 1);
+                        told(planes, first.dst..last.dst + last.lanes as usize);
                     }
                 }
             });

@@ -13,6 +13,7 @@ mod outer;
 mod pixels;
 mod planes;
 mod product;
+pub mod steps;
 #[cfg(test)]
 mod tests;
 mod weight;
@@ -27,7 +28,7 @@ use crate::packs::Keep;
 use crate::parallel::SendPtr;
 use crate::room::{self, or_stop};
 use crate::{Raw, scratch};
-use direct::{Pass, Weights};
+use direct::{Pass, Told, Weights};
 pub use geometry::{Axis, ConvParams, Geometry};
 use product::{thin_lines, thinned, with_thin};
 use rustnn_base::{DType, Float, Result, bf16, f16, layout, not_implemented, runtime_error};
@@ -98,6 +99,7 @@ fn forward_pass<'a, T>(
     w: (&'a [T], Keep<'a>),
     bias: Option<&[T]>,
     out: &mut [T],
+    told: Told<'a>,
 ) -> Pass<'a, T> {
     let (cin, cout, taps) = (geo.cin, geo.cout, geo.taps());
     let kernel = sizes(geo, |a| a.kernel);
@@ -113,6 +115,7 @@ fn forward_pass<'a, T>(
         axes: std::array::from_fn(|d| whole_axis(&geo.axes[d])),
         weights: Weights { values: w.0, group: cout * cin * taps, out: cin * taps, input: taps, kernel, keep: w.1 },
         bias: bias.map_or(std::ptr::null(), <[T]>::as_ptr),
+        told,
     }
 }
 
@@ -140,6 +143,7 @@ fn gradient_pass<'a, T>(
         axes,
         weights: Weights { values: w.0, group: cout * cin * taps, out: taps, input: cin * taps, kernel, keep: w.1 },
         bias: bias.map_or(std::ptr::null(), <[T]>::as_ptr),
+        told: None,
     }
 }
 
@@ -149,14 +153,15 @@ fn forward_of<T: Gemm>(
     w: (&[T], Keep),
     bias: Option<&[T]>,
     out: &mut [T],
+    told: Told,
     isa: Isa,
 ) -> Result<()> {
     if let Some(thinned) = thinned(&geo) {
-        return with_thin(&geo, x, |x| forward_of(thinned, x, w, bias, out, isa));
+        return with_thin(&geo, x, |x| forward_of(thinned, x, w, bias, out, told, isa));
     }
     let geo = flatten(geo);
     // SAFETY: `Geometry::new` checked the sizes against the shapes the slices came with.
-    unsafe { run(&forward_pass(&geo, x, w, bias, out), isa) }
+    unsafe { run(&forward_pass(&geo, x, w, bias, out, told), isa) }
 }
 
 fn grad_input_of<T: Gemm>(
@@ -285,10 +290,15 @@ fn bias_fits(bias: Option<Raw>, channels: usize) -> Result<()> {
 
 /// `out = conv(input, weight) + bias`; all contiguous, shapes as [`Geometry::new`] wants them.
 pub fn forward(input: Raw, weight: Raw, bias: Option<Raw>, out: Raw, p: &ConvParams) -> Result<()> {
+    forward_told(input, weight, bias, out, p, None)
+}
+
+/// As [`forward`], in f32 or f64; `told` may go on with the outputs it is told of. It is told of none where `out` is empty.
+fn forward_told(input: Raw, weight: Raw, bias: Option<Raw>, out: Raw, p: &ConvParams, told: Told) -> Result<()> {
     let geo = Geometry::new(input.shape(), weight.shape(), out.shape(), p)?;
     bias_fits(bias, geo.groups * geo.cout)?;
     let keep = keep_of(&weight);
-    by_dtype!(out, [input, weight], bias, |d, b| forward_of(geo, input, (weight, keep), b, d, isa()))
+    by_dtype!(out, [input, weight], bias, |d, b| forward_of(geo, input, (weight, keep), b, d, told, isa()))
 }
 
 /// The gradient of [`forward`]'s input for the gradient of its output (plus a bias per input channel): the transposed

@@ -283,6 +283,10 @@ unsafe fn put_back<T: Gemm>(
             // SAFETY: by this function's contract.
             unsafe { std::ptr::copy_nonoverlapping(c.add(m * width + i), dst.add(first + (i0 + m) * out_plane), run) };
         }
+        if let Some(told) = p.told {
+            let (plane, at) = (first / out_plane + i0, first % out_plane);
+            told(plane..plane + rows, at..at + run);
+        }
         i += run;
     }
 }

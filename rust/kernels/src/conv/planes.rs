@@ -217,6 +217,9 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>) -> Result<()> {
                                 },
                             );
                         }
+                        if let Some(told) = p.told {
+                            told(item * cout + m..item * cout + m + 1, 0..out_plane);
+                        }
                     }
                 }
             })

@@ -5,7 +5,7 @@ use super::direct::Pass;
 use super::geometry::{Axis, Geometry};
 use super::sizes;
 use super::window::AxisRun;
-use crate::gemm::blocked::{Gemm, Items, Problem, wide};
+use crate::gemm::blocked::{Gemm, Items, Problem, TellItem, wide};
 use crate::gemm::{View, skinny};
 use crate::packs::Keep;
 use crate::parallel::{SendPtr, for_range};
@@ -13,6 +13,7 @@ use crate::scratch;
 use rustnn_base::Result;
 use rustnn_simd::Isa;
 use rustnn_simd::arch::Add;
+use std::ops::Range;
 
 /// Outputs of all images together up to which nothing is gained by packing the weight.
 const FEW: usize = 15;
@@ -89,7 +90,14 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
             bias: if p.bias.is_null() { p.bias } else { p.bias.wrapping_add(g * p.cout) },
             keep: [w.keep, Keep::NOT],
         };
-        let items = Items { count: p.batch, b: p.groups * p.cin * plane, c: p.groups * p.cout * plane };
+        let tell = |item: usize, rows: Range<usize>, cols: Range<usize>| {
+            if let Some(told) = p.told {
+                let first = (item * p.groups + g) * p.cout;
+                told(first + rows.start..first + rows.end, cols);
+            }
+        };
+        let told = p.told.is_some().then_some(&tell as &TellItem);
+        let items = Items { count: p.batch, b: p.groups * p.cin * plane, c: p.groups * p.cout * plane, told };
         // SAFETY: the images and the weight are as large as the pass says; images of the result are disjoint.
         unsafe { wide(&problem, T::micro(isa), items, false)? };
     }
@@ -170,6 +178,9 @@ pub unsafe fn run_few<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
                 }
             }
         })?;
+    }
+    if let Some(told) = p.told {
+        told(0..p.batch * p.groups * p.cout, 0..plane);
     }
     Ok(())
 }

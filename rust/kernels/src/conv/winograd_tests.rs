@@ -1,6 +1,6 @@
 //! Winograd's way against plain f64 loops and against the direct way, also where it does not pay.
 
-use super::tests::{close, each, random};
+use super::tests::{changed, close, each, random, told_of};
 use super::*;
 
 fn geometry(batch: usize, cin: usize, cout: usize, image: [usize; 2], padding: usize, groups: usize) -> Geometry {
@@ -33,7 +33,7 @@ impl<T: Gemm> Data<T> {
     fn by(&self, geo: &Geometry, way: unsafe fn(&Pass<T>, Isa) -> Result<()>, isa: Isa) -> [Vec<T>; 2] {
         let nan = T::from_f64(f64::NAN);
         let (mut y, mut dx) = (vec![nan; self.dy.len()], vec![nan; self.x.len()]);
-        let forward = forward_pass(geo, &self.x, (&self.w, Keep::NOT), Some(&self.out_bias), &mut y);
+        let forward = forward_pass(geo, &self.x, (&self.w, Keep::NOT), Some(&self.out_bias), &mut y, None);
         let back = gradient_pass(geo, &self.dy, (&self.w, Keep::NOT), Some(&self.in_bias), dx.as_mut_ptr(), [0; 3]);
         assert!(winograd::fits(&forward) && winograd::fits(&back));
         // SAFETY: sizes are those of the geometry.
@@ -166,5 +166,30 @@ fn error_is_near_the_direct_ways() {
         });
         println!("{cin} channels: {got:.3e}, direct {direct:.3e}, {:.2}", got / direct);
         assert!(got <= bound * direct, "{cin} channels: {got:e}, direct {direct:e}");
+    }
+}
+
+/// Outputs are told of when they are final: with blocks of channels, parts of rows, shared-out channels, and where a value
+/// is too large and all is done again.
+#[test]
+fn tells_of_final_outputs() {
+    for (batch, cin, cout, h, w) in
+        [(1, 64, 64, 56, 56), (1, 256, 256, 14, 14), (2, 150, 40, 9, 11), (3, 16, 17, 31, 5)]
+    {
+        let geo = geometry(batch, cin, cout, [h, w], 1, 1);
+        let mut d = Data::<f32>::new(&geo);
+        for large in [false, true] {
+            if large {
+                let middle = d.x.len() / 2;
+                d.x[middle] = 1e20;
+            }
+            let mut y = vec![0.0; d.dy.len()];
+            forward_of(geo, &d.x, (&d.w, Keep::NOT), Some(&d.out_bias), &mut y, None, isa()).unwrap();
+            for threads in [1, 2] {
+                crate::parallel::set_num_threads(threads);
+                let told = told_of(&geo, &d.x, &d.w, &d.out_bias, isa());
+                assert!(told == changed(&y, h * w), "{cin} to {cout} at {h}x{w}, {threads} threads, {large}");
+            }
+        }
     }
 }

@@ -101,13 +101,9 @@ unary_table! {
         pick(x.is_nan(), nan, y)
     };
     /// Limited to [lo, hi]; NaN stays, hi wins where they cross.
-    Clamp(lo, hi) => |x| {
-        let y = pick(x < lo, lo, x);
-        let y = pick(y > hi, hi, y);
-        pick((lo != lo) | (hi != hi), R::NAN, y)
-    };
-    Relu => |x| pick(x <= R::ZERO, R::ZERO, x);
-    LeakyRelu(slope) => |x| pick(x > R::ZERO, x, x * slope);
+    Clamp(lo, hi) => |x| clamp(x, lo, hi);
+    Relu => |x| relu(x);
+    LeakyRelu(slope) => |x| leaky_relu(x, slope);
     /// scale · x above 0, scale · alpha · (e^(x·input) − 1) below.
     Elu(alpha, scale, input) => |x| pick(x <= R::ZERO, (x * input).expm1() * (alpha * scale), x * scale);
     Gelu => |x| x * x.phi();
@@ -129,11 +125,7 @@ unary_table! {
         let t = pick(t < R::ZERO, R::ZERO, t);
         pick(t > R::of(6.0), R::of(6.0), t) / R::of(6.0)
     };
-    Hardswish => |x| {
-        let t = x + R::of(3.0);
-        let t = pick(t < R::ZERO, R::ZERO, t);
-        x * pick(t > R::of(6.0), R::of(6.0), t) / R::of(6.0)
-    };
+    Hardswish => |x| hardswish(x);
     Hardshrink(lambda) => |x| pick((x >= -lambda) & (x <= lambda), R::ZERO, x);
     Softshrink(lambda) => |x| pick(x > lambda, x - lambda, pick(x < -lambda, x + lambda, x * R::ZERO));
     Tanhshrink => |x| x - x.tanh();
@@ -145,6 +137,111 @@ unary_table! {
     ScalarPow(b) => |x| b.pow(x);
     /// a·x + b
     Affine(a, b) => |x| x.mul_add(a, b);
+}
+
+#[inline(always)]
+fn clamp<R: Math>(x: R, lo: R, hi: R) -> R {
+    let y = pick(x < lo, lo, x);
+    let y = pick(y > hi, hi, y);
+    pick((lo != lo) | (hi != hi), R::NAN, y)
+}
+
+#[inline(always)]
+fn relu<R: Math>(x: R) -> R {
+    pick(x <= R::ZERO, R::ZERO, x)
+}
+
+#[inline(always)]
+fn leaky_relu<R: Math>(x: R, slope: R) -> R {
+    pick(x > R::ZERO, x, x * slope)
+}
+
+#[inline(always)]
+fn hardswish<R: Math>(x: R) -> R {
+    let t = x + R::of(3.0);
+    let t = pick(t < R::ZERO, R::ZERO, t);
+    x * pick(t > R::of(6.0), R::of(6.0), t) / R::of(6.0)
+}
+
+/// Whether [`Lines`] have the op: those that follow convolutions and take so few instructions that the way to [`unary`] would
+/// cost more than they do.
+pub(crate) fn is_line(op: Unary) -> bool {
+    matches!(op, Unary::Relu | Unary::LeakyRelu(_) | Unary::Clamp(..) | Unary::Hardswish)
+}
+
+/// Lines of values in place.
+#[derive(Clone, Copy)]
+pub(crate) struct Lines<R> {
+    pub first: *mut R,
+    pub count: usize,
+    pub len: usize,
+    /// From one line to the next.
+    pub pitch: usize,
+}
+
+impl<R: Math> Lines<R> {
+    /// Each value becomes `op(before(its line)(its place, it))`. To be called within `dispatch`.
+    ///
+    /// # Safety
+    /// The lines are apart, and the caller's alone while this runs.
+    #[inline(always)]
+    pub unsafe fn turn<B: Fn(usize, R) -> R>(self, op: Option<Unary>, before: impl Fn(usize) -> B) {
+        macro_rules! each {
+            (|$v:ident| $new:expr) => {
+                for line in 0..self.count {
+                    let before = before(line);
+                    // SAFETY: by this function's contract.
+                    let values = unsafe { std::slice::from_raw_parts_mut(self.first.add(line * self.pitch), self.len) };
+                    for (i, value) in values.iter_mut().enumerate() {
+                        let $v = before(i, *value);
+                        *value = $new;
+                    }
+                }
+            };
+        }
+        match op {
+            Some(Unary::Relu) => each!(|v| relu(v)),
+            Some(Unary::LeakyRelu(slope)) => {
+                let slope = R::of(slope);
+                each!(|v| leaky_relu(v, slope));
+            }
+            Some(Unary::Clamp(lo, hi)) => {
+                let (lo, hi) = (R::of(lo), R::of(hi));
+                each!(|v| clamp(v, lo, hi));
+            }
+            Some(Unary::Hardswish) => each!(|v| hardswish(v)),
+            _ => each!(|v| v),
+        }
+    }
+
+    /// Each value becomes `op` of it alone. Values are put aside first: of `v = if c { w } else { v }` a masked store would be
+    /// made, which some processors take tens of operations for.
+    ///
+    /// # Safety
+    /// As [`Lines::turn`].
+    #[inline(always)]
+    pub unsafe fn map(self, op: Unary) {
+        let mut aside = [R::ZERO; 256];
+        for line in 0..self.count {
+            for from in (0..self.len).step_by(aside.len()) {
+                let len = aside.len().min(self.len - from);
+                // SAFETY: by this function's contract.
+                unsafe {
+                    let first = self.first.add(line * self.pitch + from);
+                    std::ptr::copy_nonoverlapping(first, aside.as_mut_ptr(), len);
+                    let old = &aside;
+                    Lines { first, count: 1, len, pitch: 0 }.turn(
+                        Some(op),
+                        #[inline(always)]
+                        |_| {
+                            #[inline(always)]
+                            move |i: usize, _| old[i]
+                        },
+                    );
+                }
+            }
+        }
+    }
 }
 
 /// Whether [`unary`] has an integer form of the op.

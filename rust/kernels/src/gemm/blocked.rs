@@ -11,6 +11,7 @@ use rustnn_base::dtype::Real;
 use rustnn_base::{Error, Result};
 use rustnn_simd::Isa;
 use rustnn_simd::arch::{Add, GemmArgs, Micro, Tiled, fetch_far};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Steps per block, the same for every instruction set because it decides the order of the sum.
@@ -177,7 +178,7 @@ unsafe fn run<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Result<()> {
     let p = &Problem { keep: if kept { p.keep } else { [p.keep[0], Keep::NOT] }, ..*p };
     if !alone && p.n >= 256 && (p.m < 96 || (p.m <= 256 && p.n >= 2 * p.m) || (kept && p.m <= KEPT_ROWS)) {
         // SAFETY: passed on.
-        return unsafe { wide(p, micro, Items { count: 1, b: 0, c: 0 }, kept) };
+        return unsafe { wide(p, micro, Items { count: 1, b: 0, c: 0, told: None }, kept) };
     }
     let chunks = if alone { p.m.div_ceil(MC) } else { parts(p.m, 48, MC) };
     let mb = p.m.div_ceil(chunks).next_multiple_of(mr).min(p.m);
@@ -311,12 +312,16 @@ fn checked(failed: &AtomicBool, size: usize) -> Result<()> {
 
 /// Several products `c[i] = a b[i]` of one left operand.
 #[derive(Clone, Copy)]
-pub(crate) struct Items {
+pub(crate) struct Items<'a> {
     pub count: usize,
     /// From one right operand, and from one result, to the next.
     pub b: usize,
     pub c: usize,
+    pub told: Option<&'a TellItem<'a>>,
 }
+
+/// Who is told of values that are final, in rows and columns of an item's result, by the thread that has just written them.
+pub(crate) type TellItem<'a> = dyn Fn(usize, Range<usize>, Range<usize>) + Sync + 'a;
 
 /// Few rows, many columns, of one or more right operands: A is packed once for all (or read in place), each chunk packs
 /// its own columns of B, so that there is one join, and what a thread packs it finds in its own cache; with `kept`, B is there
@@ -394,7 +399,16 @@ pub(crate) unsafe fn wide<T: Gemm>(p: &Problem<T>, micro: &Micro<T>, items: Item
                                 } else {
                                     Block::Packed(pa.get().add(p.m * k0 + i0 * kc))
                                 };
-                                tiles(&p, micro, a, pb, i0, rows, rows.div_ceil(mr), j0 + j, width, kc, k0 == 0);
+                                // Where somebody waits for the result, a few panels at a time, which are in L2.
+                                let told = items.told.filter(|_| k0 + kc == p.k);
+                                let run = if told.is_some() { SIDE * nr } else { width };
+                                for at in (0..width).step_by(run) {
+                                    let (pb, first, n) = (pb.add(at * kc), j0 + j + at, run.min(width - at));
+                                    tiles(&p, micro, a, pb, i0, rows, rows.div_ceil(mr), first, n, kc, k0 == 0);
+                                    if let Some(told) = told {
+                                        told(item, i0..i0 + rows, first..first + n);
+                                    }
+                                }
                             }
                         }
                     }

@@ -1,7 +1,7 @@
 //! `conv1d` to `conv3d` and their transposes. Forward, input gradient and weight gradient are each linear in two
 //! operands and each other's gradients, so derivatives of any order follow.
 
-use super::{batched, unbatched};
+use super::{batched, fused, unbatched};
 use crate::args::{Arg, Args, IntoRet};
 use crate::linalg::glue::{expand, reshape};
 use crate::registry::{NN, OpDef, PRIVATE, TORCH, op};
@@ -11,6 +11,9 @@ use rustnn_kernels::conv::{self, ConvParams};
 
 /// `conv(x, w) + bias` of a given output shape.
 fn forward(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, p: &ConvParams, shape: &[usize]) -> Result<Tensor> {
+    if let Some(out) = fused::wait(x, w, bias, p, shape)? {
+        return Ok(out);
+    }
     let out = Tensor::empty(shape, x.dtype())?;
     let (xc, wc) = (x.to_contiguous()?, w.to_contiguous()?);
     let bc = bias.map(Tensor::to_contiguous).transpose()?;

@@ -2,6 +2,7 @@
 
 pub mod convolution;
 pub mod fold;
+pub(crate) mod fused;
 pub mod interpolate;
 pub mod pool;
 

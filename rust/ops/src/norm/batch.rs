@@ -5,6 +5,7 @@ use super::layer::{contiguous, slice};
 use super::{acc_tensor, composite, float_only, narrow_to, parameter, present};
 use crate::args::IntoRet;
 use crate::compose as c;
+use crate::conv::fused;
 use crate::registry::{NN, OpDef, op};
 use rustnn_core::base::{dtype::Float, dtype::Real, layout, runtime_error, value_error, with_float};
 use rustnn_core::{DType, Element, Grads, Result, Tensor, attach, mode, needs_grad, save};
@@ -70,9 +71,8 @@ pub fn batch_norm(
     let w = parameter(w, d.c, x.dtype(), "weight")?;
     let b = parameter(b, d.c, x.dtype(), "bias")?;
     let xc = x.to_contiguous()?;
-    let y = Tensor::empty(x.shape(), x.dtype())?;
     let (wc, bc) = (contiguous(w.as_ref())?, contiguous(b.as_ref())?);
-    let (mean, rstd) = float_only!("batch_norm", x.dtype(), T => {
+    let (y, mean, rstd) = float_only!("batch_norm", x.dtype(), T => {
         let (mean, var) = (acc_tensor::<T>(d.c)?, acc_tensor::<T>(d.c)?);
         if let (false, Some(m), Some(v)) = (training, running.0, running.1) {
             copy::copy(&mean.raw(), &m.raw())?;
@@ -98,10 +98,23 @@ pub fn batch_norm(
         for v in var.slice_mut::<A<T>>()? {
             *v = A::<T>::ONE / (*v + A::<T>::from_f64(eps)).sqrt();
         }
-        kernel::channel_normalize::<T>(
-            xc.slice()?, mean.slice()?, var.slice()?, slice(wc.as_ref())?, slice(bc.as_ref())?, y.slice_mut()?, d,
-        );
-        (mean, var)
+        let (w, b) = (slice(wc.as_ref())?, slice(bc.as_ref())?);
+        let factors = || {
+            let [scale, shift] = kernel::factors::<T>(var.slice()?, w, b);
+            let single = |v: &[A<T>]| room::collected(v.iter().map(|v| v.to_f64() as f32));
+            Ok([single(mean.slice()?)?, single(&scale)?, single(&shift)?])
+        };
+        let y = match if training { None } else { fused::normalize(x, factors)? } {
+            Some(y) => y,
+            None => {
+                let y = Tensor::empty(x.shape(), x.dtype())?;
+                kernel::channel_normalize::<T>(
+                    xc.slice()?, mean.slice()?, var.slice()?, w, b, y.slice_mut()?, d,
+                );
+                y
+            }
+        };
+        (y, mean, var)
     });
     record(x, w, b, y, d, training, eps, mean, rstd)
 }

@@ -1,6 +1,7 @@
 //! Elementary functions of one operand: rows of one table. Integers are computed as the default float.
 
 use super::{Num, mul, place, sub};
+use crate::conv::fused;
 use crate::inplace::float_dtype;
 use crate::registry::{DIRECT, INPLACE, METHOD, OUT, TORCH, op};
 use crate::{DType, IntoRet, OpDef, Result, Tensor, attach, grads, needs_grad, save, save_output};
@@ -12,6 +13,9 @@ const ALL: u32 = METHOD | TORCH | INPLACE | OUT | DIRECT;
 
 /// One pass of a kernel, without a graph.
 pub fn apply(op: Unary, x: &Tensor, dtype: DType) -> Result<Tensor> {
+    if let Some(out) = fused::map(op, x, dtype)? {
+        return Ok(out);
+    }
     let out = place(&[Num::T(x)], dtype)?;
     elementwise::unary(op, &out.raw(), &x.raw())?;
     Ok(out)

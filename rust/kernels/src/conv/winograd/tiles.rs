@@ -10,6 +10,7 @@ use rustnn_base::Result;
 use rustnn_base::dtype::Real;
 use rustnn_simd::arch::{Add, GemmArgs, Micro, TilesArgs};
 use rustnn_simd::dispatch;
+use std::ops::Range;
 
 /// A row of the source and its place in the padded copy.
 struct Line {
@@ -38,6 +39,8 @@ pub(super) struct Tiles {
     count: usize,
     lines: Vec<Line>,
     runs: Vec<Run>,
+    /// Outputs that follow one another in a plane: of the group's first channel, from its first place on.
+    spans: Vec<(usize, Range<usize>)>,
     /// Pairs of columns over all rows that are read.
     positions: usize,
 }
@@ -49,7 +52,7 @@ impl Tiles {
         let [_, high, wide] = p.target;
         let (group, first, nr) = (i / plan.blocks, i % plan.blocks * plan.size, micro.nr());
         let end = (first + plan.size).min(plan.tiles);
-        let (mut lines, mut runs) = (Vec::new(), Vec::new());
+        let (mut lines, mut runs, mut spans) = (Vec::new(), Vec::new(), Vec::new());
         let (mut t, mut start) = (first, 0);
         while t < end {
             let (image, row, col) = (t / (plan.rows * plan.cols), t / plan.cols % plan.rows, t % plan.cols);
@@ -69,6 +72,16 @@ impl Tiles {
                     let from = (item * p.cin * height + y as usize) * width + a as usize;
                     let to = 2 * (start + i * pitch) + (a - x) as usize;
                     or_stop(room::push(&mut lines, Line { from, to, len: (b - a) as usize }));
+                }
+            }
+            // Whole rows follow one another; of a part of a row of tiles, each row of outputs does.
+            let (top, bottom) = (2 * row, (2 * (row + rows)).min(high));
+            let (left, right) = (2 * col, (2 * (col + cols)).min(wide));
+            if cols == plan.cols {
+                or_stop(room::push(&mut spans, (item * p.cout, top * wide..bottom * wide)));
+            } else {
+                for y in top..bottom {
+                    or_stop(room::push(&mut spans, (item * p.cout, y * wide + left..y * wide + right)));
                 }
             }
             for i in 0..rows {
@@ -94,7 +107,7 @@ impl Tiles {
             }
             start += (2 * rows + 2) * pitch;
         }
-        Tiles { group, count: end - first, lines, runs, positions: start }
+        Tiles { group, count: end - first, lines, runs, spans, positions: start }
     }
 
     /// Values of a panel's point, with room for what is written behind its end.
@@ -255,6 +268,12 @@ impl Tiles {
                                 },
                             );
                         }
+                    }
+                }
+                if let (Some(told), true) = (p.told, k0 + kc == p.cin) {
+                    let (top, bottom) = (rows(side.start).start, rows(side.end - 1).end);
+                    for (plane, places) in &self.spans {
+                        told(plane + top..plane + bottom, places.clone());
                     }
                 }
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -81,7 +82,7 @@ def test_conv_norm_activation(activation: nn.Module, bias: bool) -> None:
     same(model, torch.randn(2, 8, 21, 19))
 
 
-# Each way that convolutions go: depthwise, grouped, one tap, small images, strided, dilated, of few channels, 1-d and 3-d.
+# Each way that convolutions go: depthwise, grouped, one tap, small images, strided, dilated, few channels, 1-d and 3-d.
 WAYS: list[tuple[nn.Module, tuple[int, ...]]] = [
     (nn.Conv2d(64, 64, 3, padding=1), (1, 64, 56, 56)),
     (nn.Conv2d(256, 192, 3, padding=1), (1, 256, 14, 14)),
@@ -460,3 +461,26 @@ def test_two_threads_one_model() -> None:
         t.join(120)
     assert not any(t.is_alive() for t in threads)
     assert wrong == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_fork_while_it_waits() -> None:
+    x = torch.randn(1, 8, 30, 30)
+    want: list[Any] = []
+    ends: list[int] = []
+
+    def forward(m: Any, x: Any) -> Any:
+        y = m.norm(m.conv(x))
+        if want:
+            child = os.fork()
+            if child == 0:
+                # Its own copy of what waits; nothing of the parent's threads is needed.
+                os._exit(0 if outcome(y.relu()) == want[0] and not _C._waits(m.conv.weight) else 1)
+            ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        return y.relu()
+
+    model = settled(Call(forward, conv=conv(), norm=nn.BatchNorm2d(16)))
+    with torch.no_grad():
+        want.append(outcome(model(x)))
+        assert outcome(model(x)) == want[0]
+    assert ends == [0]

@@ -11,7 +11,7 @@
 
 use crate::profile;
 use crate::storage::{Storage, WeakStorage};
-use rustnn_base::Result;
+use rustnn_base::{Result, runtime_error};
 use rustnn_kernels::forks;
 use rustnn_kernels::room::{caught, or_stop};
 use std::any::Any;
@@ -157,11 +157,17 @@ impl Slot {
     }
 }
 
-/// Has done what waits for `block`, which points to `slot`. Stops the op if that fails.
-pub(crate) fn settle(block: &Storage, slot: &'static Slot) {
-    if !or_stop(slot.settle()) {
-        block.unlink(slot);
+/// Has done what `block` waits for. Stops the op if that fails.
+pub(crate) fn settle(block: &Storage, wait: Wait) {
+    if or_stop(wait.slot.settle()) {
+        return;
     }
+    if wait.writes {
+        or_stop(Err(runtime_error!("this tensor was being computed by another thread when the process was forked")
+            .hint("fork before the thread begins, or start the child with the 'spawn' method")))
+    }
+    // What was only to be read is whole.
+    block.unlink(wait.slot);
 }
 
 /// A slot of this thread without work.

@@ -104,7 +104,7 @@ impl Storage {
     #[must_use]
     pub fn ptr(&self) -> *mut u8 {
         if let Some(wait) = self.waits() {
-            later::settle(self, wait.slot);
+            later::settle(self, wait);
         }
         self.0.ptr.load(Ordering::Acquire)
     }

@@ -13,7 +13,7 @@ use crate::profile;
 use crate::storage::{Storage, WeakStorage};
 use rustnn_base::{Result, runtime_error};
 use rustnn_kernels::forks;
-use rustnn_kernels::room::{caught, or_stop};
+use rustnn_kernels::room::{caught, or_stop, undisturbed};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -145,7 +145,7 @@ impl Slot {
         };
         let Some(waiting) = held.as_mut() else { return Ok(true) };
         let at = At(AT.replace(self));
-        waiting.work.run()?;
+        undisturbed(|| waiting.work.run())?;
         drop(at);
         waiting.blocks.iter().for_each(|b| b.unlink(self));
         waiting.targets.iter().filter_map(|b| b.upgrade()).for_each(|b| b.unlink(self));

@@ -96,6 +96,19 @@ pub fn is_caught() -> bool {
     DEPTH.get() > 0
 }
 
+/// Runs `f`, during which nobody is asked whether to go on: asking may mean to wait for the host's lock, whose holder may
+/// wait for `f`, or to run the program's own code in the middle of it.
+pub fn undisturbed<R>(f: impl FnOnce() -> R) -> R {
+    struct Back(u32);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            DEPTH.set(self.0);
+        }
+    }
+    let _back = Back(DEPTH.replace(0));
+    f()
+}
+
 /// Runs `f`; an error of [`or_stop`] inside it, on whatever thread, is its result. A panic goes on.
 pub fn caught<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
     DEPTH.set(DEPTH.get() + 1);

@@ -34,10 +34,10 @@ fn both_need(a: Num, b: Num) -> bool {
 /// `a + b`
 pub fn add<'a, 'b>(a: impl Into<Num<'a>>, b: impl Into<Num<'b>>) -> Result<Tensor> {
     let (a, b) = (a.into(), b.into());
-    let out = forward_over(Binary::Add, a, b, promote(&[a, b]), "add")?;
     if !both_need(a, b) {
-        return Ok(out);
+        return forward(Binary::Add, a, b, promote(&[a, b]), "add");
     }
+    let out = forward_over(Binary::Add, a, b, promote(&[a, b]), "add")?;
     record("AddBackward0", out, &[a, b], |_, g, _| Ok(g.clone()))
 }
 
@@ -82,10 +82,10 @@ pub fn sub<'a, 'b>(a: impl Into<Num<'a>>, b: impl Into<Num<'b>>) -> Result<Tenso
             ));
         }
     }
-    let out = forward_over(Binary::Sub, a, b, promote(&[a, b]), "sub")?;
     if !both_need(a, b) {
-        return Ok(out);
+        return forward(Binary::Sub, a, b, promote(&[a, b]), "sub");
     }
+    let out = forward_over(Binary::Sub, a, b, promote(&[a, b]), "sub")?;
     record("SubBackward0", out, &[a, b], |_, g, i| if i == 0 { Ok(g.clone()) } else { neg(g) })
 }
 
@@ -102,11 +102,11 @@ fn sub_alpha(a: Num, b: Num, alpha: Scalar) -> Result<Tensor> {
 /// `a · b`
 pub fn mul<'a, 'b>(a: impl Into<Num<'a>>, b: impl Into<Num<'b>>) -> Result<Tensor> {
     let (a, b) = (a.into(), b.into());
+    if !both_need(a, b) {
+        return forward(Binary::Mul, a, b, promote(&[a, b]), "mul");
+    }
     let kernel = if b.needs_grad() { forward } else { forward_over };
     let out = kernel(Binary::Mul, a, b, promote(&[a, b]), "mul")?;
-    if !both_need(a, b) {
-        return Ok(out);
-    }
     let (ka, kb) = (Kept::new(a, b.needs_grad()), Kept::new(b, a.needs_grad()));
     record("MulBackward0", out, &[a, b], move |c, g, i| mul(g, if i == 0 { &kb } else { &ka }.get(c)?.num()))
 }

@@ -31,6 +31,7 @@ OPS: dict[str, Op] = {
     "add itself": lambda x, here: x.add_(x) if here else x + x,
     "sub": lambda x, here: x.sub_(2.0) if here else x - 2.0,
     "mul": lambda x, here: x.mul_(OTHER) if here else x * OTHER,
+    "mul its value": lambda x, here: x.mul_(x.detach()) if here else x * x.detach(),
     "mul itself": lambda x, here: x.mul_(x) if here else x * x,
     "div": lambda x, here: x.div_(OTHER) if here else x / OTHER,
 }

@@ -105,7 +105,8 @@ pub fn mul<'a, 'b>(a: impl Into<Num<'a>>, b: impl Into<Num<'b>>) -> Result<Tenso
     if !both_need(a, b) {
         return forward(Binary::Mul, a, b, promote(&[a, b]), "mul");
     }
-    let kernel = if b.needs_grad() { forward } else { forward_over };
+    // The second operand is kept, which must not be the memory that is written over.
+    let kernel = if b.needs_grad() || b.shares(a) { forward } else { forward_over };
     let out = kernel(Binary::Mul, a, b, promote(&[a, b]), "mul")?;
     let (ka, kb) = (Kept::new(a, b.needs_grad()), Kept::new(b, a.needs_grad()));
     record("MulBackward0", out, &[a, b], move |c, g, i| mul(g, if i == 0 { &kb } else { &ka }.get(c)?.num()))

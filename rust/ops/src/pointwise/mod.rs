@@ -81,6 +81,11 @@ impl<'a> Num<'a> {
             Num::S(s) => s.dtype(mode::default_dtype()),
         }
     }
+    /// Whether both are tensors in one block of memory.
+    #[must_use]
+    pub fn shares(self, other: Num) -> bool {
+        self.tensor().zip(other.tensor()).is_some_and(|(a, b)| a.storage().same(b.storage()))
+    }
     /// Whether it needs a gradient.
     #[must_use]
     pub fn needs_grad(self) -> bool {
@@ -209,7 +214,7 @@ pub(crate) fn forward_over(kernel: Binary, a: Num, b: Num, dtype: DType, name: &
         && graph::is_overwriting()
         && x.dtype() == dtype
         && broadcast(&[a, b]).is_ok_and(|s| s[..] == *x.shape())
-        && b.tensor().is_none_or(|t| !t.storage().same(x.storage()) || t.layout() == x.layout())
+        && (!b.shares(a) || b.tensor().is_some_and(|t| t.layout() == x.layout()))
         && let Some(out) = graph::overwrite(x)
     {
         windows([a, b], dtype, |[ra, rb]| elementwise::binary(kernel, &out.raw(), ra, rb))

@@ -228,13 +228,6 @@ fn a_forked_child_runs_serially() {
     });
 }
 
-#[test]
-fn the_reason_names_what_decided() {
-    let _turn = turn();
-    set_num_threads(777);
-    assert!(threads_reason().starts_with("set_num_threads"), "{}", threads_reason());
-}
-
 /// Times of the pool itself: `cargo test --release -p rustnn-kernels pool_times -- --ignored --nocapture`.
 #[test]
 #[ignore = "prints times"]

@@ -53,8 +53,11 @@ pub fn threads_reason() -> String {
     if forks::is_child() {
         return "a forked child runs serially".into();
     }
-    let (default, reason) = default();
-    if n == *default { reason.clone() } else { format!("set_num_threads; the default was {default}: {reason}") }
+    reason(n, default())
+}
+
+fn reason(n: usize, (default, why): &(usize, String)) -> String {
+    if n == *default { why.clone() } else { format!("set_num_threads; the default was {default}: {why}") }
 }
 
 fn default() -> &'static (usize, String) {
@@ -103,6 +106,14 @@ mod tests {
         assert!(why.contains("ignored"), "{why}");
         assert_eq!(with(&[("RUSTNN_NUM_THREADS", "0"), ("OMP_NUM_THREADS", "2")], 8, None).0, 2);
         assert_eq!(with(&[("RUSTNN_NUM_THREADS", "99999999")], 8, None).0, MOST);
+    }
+
+    // Of values, not of the process: its number of threads is every other test's too.
+    #[test]
+    fn the_reason_names_what_decided() {
+        let default = with(&[("OMP_NUM_THREADS", "5")], 8, None);
+        assert_eq!(reason(5, &default), "OMP_NUM_THREADS=5");
+        assert_eq!(reason(3, &default), "set_num_threads; the default was 5: OMP_NUM_THREADS=5");
     }
 
     #[test]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 
 import pytest
 import rustnn
@@ -140,6 +141,75 @@ def test_swapped_parameters_are_seen():
     opt.param_groups[0]["params"][0] = q
     opt.step()
     assert p.item() == 0.0 and q.item() == 4.0
+
+
+OPTIONS = [
+    (optim.SGD, {"lr": 0.1}),
+    (optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
+    (optim.Adam, {}),
+    (optim.Adam, {"amsgrad": True, "weight_decay": 0.1, "maximize": True}),
+    (optim.AdamW, {}),
+    (optim.RMSprop, {"momentum": 0.9, "centered": True}),
+    (optim.RMSprop, {}),
+    (optim.Adagrad, {"lr_decay": 0.1}),
+]
+
+
+@pytest.mark.parametrize(("cls", "options"), OPTIONS)
+def test_the_short_way_and_the_long_one_give_the_same_bits(cls, options, monkeypatch):
+    """A step gathers its lists in the engine, or in Python where something is not plain: strided, empty and
+    zero-dimensional parameters of several dtypes, each without a gradient in some steps.
+    """
+
+    def run(short):
+        rustnn.manual_seed(0)
+        params = [
+            rustnn.randn(3, 4),
+            rustnn.randn(4, 3).t(),
+            rustnn.randn(2, 5, dtype=rustnn.float64),
+            rustnn.randn(7, dtype=rustnn.bfloat16),
+            rustnn.randn(()),
+            rustnn.randn(0, 3),
+            rustnn.randn(150, 130),
+        ]
+        params = [p.requires_grad_() for p in params]
+        opt = cls(params, **options)
+        module = sys.modules[cls.step.__module__]
+        taken = []
+
+        def step(*args):
+            taken.append(short and short_step(*args))
+            return taken[-1]
+
+        short_step = module._step
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_step", step)
+            for i in range(6):
+                for j, p in enumerate(params):
+                    grad = rustnn.randn(p.shape, dtype=p.dtype)
+                    p.grad = None if (i + j) % 4 == 3 else grad if j != 1 else grad.t().contiguous().t()
+                opt.step()
+        assert taken[-1] is short
+        states = [opt.state[p][k] for p in params if p in opt.state for k in sorted(opt.state[p])]
+        return [p.detach() for p in params] + states
+
+    for a, b in zip(run(True), run(False), strict=True):
+        assert rustnn.equal(a, b)
+
+
+def test_a_state_of_another_shape_is_an_error():
+    p = with_grad(param(1.0, 2.0, 3.0))
+    opt = optim.Adam([p])
+    opt.step()
+    opt.state[p]["exp_avg"] = rustnn.zeros(4)
+    with pytest.raises(RuntimeError, match=r"shape \[3\].*state of shape \[4\]"):
+        opt.step()
+    opt.state[p]["exp_avg"] = p.detach()
+    with pytest.raises(RuntimeError, match="shares memory"):
+        opt.step()
+    opt.state[p]["exp_avg"] = None
+    with pytest.raises(TypeError, match="exp_avgs"):
+        opt.step()
 
 
 def test_zero_grad():

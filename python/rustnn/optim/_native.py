@@ -47,6 +47,7 @@ def sgd_step(
     weight_decay: float,
     nesterov: bool,
     maximize: bool,
+    *,
     first: bool,
     differentiable: bool = False,
 ) -> None:
@@ -84,6 +85,7 @@ def adam_step(
     amsgrad: bool,
     maximize: bool,
     decoupled: bool,
+    *,
     differentiable: bool = False,
 ) -> None:
     """One Adam or (``decoupled``) AdamW update, which also counts up ``steps``.
@@ -147,6 +149,7 @@ def rmsprop_step(
     momentum: float,
     centered: bool,
     maximize: bool,
+    *,
     differentiable: bool = False,
 ) -> None:
     """One RMSprop update. ``grad_avgs`` is empty unless ``centered``, ``bufs`` without momentum."""
@@ -201,6 +204,7 @@ def adagrad_step(
     weight_decay: float,
     eps: float,
     maximize: bool,
+    *,
     differentiable: bool = False,
 ) -> None:
     """One Adagrad update."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import rustnn
+from rustnn import _C
 from rustnn._C import Tensor
 
 from . import _native
@@ -20,6 +21,11 @@ from .optimizer import (
     to_scalar,
     with_grads,
 )
+
+_step = _C._optimizer_step
+# Keys of the states, in the order that the step takes them.
+_MAXIMA = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "step")
+_MEANS = ("exp_avg", "exp_avg_sq", None, "step")
 
 
 class Adam(Optimizer):
@@ -88,35 +94,16 @@ class Adam(Optimizer):
 
     def step(self, closure: Closure = None) -> Any:
         """Does one update; returns the closure's loss, if there is one."""
-        loss = run_closure(closure)
-        for index, group in enumerate(self.param_groups):
-            params, grads = with_grads(group)
-            if not params:
-                continue
-            rows = self._rows(index, params)
-            amsgrad = group["amsgrad"]
-            try:
-                steps = [row["step"] for row in rows]
-                maxima = [row["max_exp_avg_sq"] for row in rows] if amsgrad else []
-            except KeyError:
-                _begin(params, rows, amsgrad)
-                steps = [row["step"] for row in rows]
-                maxima = [row["max_exp_avg_sq"] for row in rows] if amsgrad else []
-            avgs = [row["exp_avg"] for row in rows]
-            squares = [row["exp_avg_sq"] for row in rows]
+        loss = None if closure is None else run_closure(closure)
+        for group in self.param_groups:
             lr = group["lr"]
             beta1, beta2 = group["betas"]
             if type(lr) is not float:
                 lr = to_scalar(lr)
             if type(beta1) is not float:
                 beta1, beta2 = to_scalar(beta1), to_scalar(beta2)
-            _native.adam_step(
-                params,
-                grads,
-                avgs,
-                squares,
-                maxima,
-                steps,
+            amsgrad, differentiable = group["amsgrad"], group["differentiable"]
+            options: tuple[Any, ...] = (
                 lr,
                 beta1,
                 beta2,
@@ -125,8 +112,17 @@ class Adam(Optimizer):
                 amsgrad,
                 group["maximize"],
                 group["decoupled_weight_decay"],
-                group["differentiable"],
             )
+            names = _MAXIMA if amsgrad else _MEANS
+            if not differentiable and _step("_adam_step", group["params"], self.state, names, options):
+                continue
+            params, grads = with_grads(group)
+            if not params:
+                continue
+            rows = [self.state[p] for p in params]
+            _begin(params, rows, amsgrad)
+            states: list[Any] = [[row[name] for row in rows] if name else [] for name in names]
+            _native.adam_step(params, grads, *states, *options, differentiable=differentiable)
         return loss
 
 

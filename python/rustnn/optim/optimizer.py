@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import operator
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -55,45 +54,6 @@ def to_scalar(value: Any) -> Any:
     return value.item() if isinstance(value, Tensor) else value
 
 
-class _State(defaultdict[Any, Any]):
-    """Per-parameter state that counts changes of its keys, so that lists gathered from it can be kept."""
-
-    version = 0
-
-    def __init__(self, items: Any = ()) -> None:
-        super().__init__(dict, items)
-
-    def __missing__(self, key: Any) -> dict[str, Any]:
-        self.version += 1
-        value: dict[str, Any] = {}
-        super().__setitem__(key, value)
-        return value
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (dict(self),))
-
-    def __repr__(self) -> str:
-        return f"defaultdict(<class 'dict'>, {dict(self)!r})"
-
-    def copy(self) -> _State:
-        return type(self)(dict(self))
-
-
-def _counted(name: str) -> Callable[..., Any]:
-    plain = getattr(defaultdict, name)
-
-    @functools.wraps(plain)
-    def method(self: _State, *args: Any, **kwargs: Any) -> Any:
-        self.version += 1
-        return plain(self, *args, **kwargs)
-
-    return method
-
-
-for _name in ("__setitem__", "__delitem__", "clear", "pop", "popitem", "setdefault", "update", "__ior__"):
-    setattr(_State, _name, _counted(_name))
-
-
 def _hooked(step: Callable[..., Any]) -> Callable[..., Any]:
     """Wraps a class's ``step`` so that the step hooks run around it."""
 
@@ -143,7 +103,7 @@ class Optimizer:
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, "
                 f"but got {params.type() if hasattr(params, 'type') else type(params).__name__}"
             )
-        self.state: Any = _State()
+        self.state: Any = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         groups: list[Any] = list(params)
         if not groups:
@@ -160,8 +120,6 @@ class Optimizer:
         self._optimizer_state_dict_post_hooks = Hooks()
         self._optimizer_load_state_dict_pre_hooks = Hooks()
         self._optimizer_load_state_dict_post_hooks = Hooks()
-        # Lists gathered for the last step of each group; see `_rows`.
-        self._row_cache: dict[int, tuple[int, list[Tensor], list[dict[str, Any]]]] = {}
         # Once per class, at its first instance, so that a subclass written by a user gets hooks too.
         cls: Any = type(self)
         if not getattr(cls.step, "hooked", False):
@@ -173,11 +131,10 @@ class Optimizer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if not isinstance(self.state, _State):
-            self.state = _State(self.state)
+        if not isinstance(self.state, defaultdict):
+            self.state = defaultdict(dict, self.state)
         if "_optimizer_step_pre_hooks" not in self.__dict__:
             self._init_hooks()
-        self._row_cache = {}
         self.defaults.setdefault("differentiable", False)
 
     def __repr__(self) -> str:
@@ -258,7 +215,7 @@ class Optimizer:
         by_number: dict[Any, Tensor] = {}
         for group, new in zip(groups, saved, strict=True):
             by_number.update(zip(new["params"], group["params"], strict=True))
-        state = _State()
+        state: Any = defaultdict(dict)
         for key, value in state_dict["state"].items():
             param = by_number.get(key)
             state[key if param is None else param] = value if param is None else _cast(param, value, None)
@@ -344,22 +301,6 @@ class Optimizer:
         self.param_groups.append(param_group)
 
     # -- for the optimizers ---------------------------------------------------------------------------
-    def _rows(self, index: int, params: list[Tensor]) -> list[dict[str, Any]]:
-        """The state dicts of ``params``, kept from the last step while neither list nor keys changed."""
-        state = self.state
-        version = getattr(state, "version", -1)
-        kept = self._row_cache.get(index)
-        if (
-            kept is not None
-            and kept[0] == version
-            and len(kept[1]) == len(params)
-            and all(map(operator.is_, kept[1], params))
-        ):
-            return kept[2]
-        rows = [state[p] for p in params]
-        if version != -1:
-            self._row_cache[index] = (state.version, params, rows)
-        return rows
 
 
 def with_grads(group: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:

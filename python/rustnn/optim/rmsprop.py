@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import rustnn
+from rustnn import _C
 from rustnn._C import Tensor
 
 from . import _native
@@ -21,6 +22,8 @@ from .optimizer import (
     to_scalar,
     with_grads,
 )
+
+_step = _C._optimizer_step
 
 
 class RMSprop(Optimizer):
@@ -80,13 +83,26 @@ class RMSprop(Optimizer):
 
     def step(self, closure: Closure = None) -> Any:
         """Does one update; returns the closure's loss, if there is one."""
-        loss = run_closure(closure)
-        for index, group in enumerate(self.param_groups):
+        loss = None if closure is None else run_closure(closure)
+        for group in self.param_groups:
+            momentum, centered, differentiable = group["momentum"], group["centered"], group["differentiable"]
+            options: tuple[Any, ...] = (
+                to_scalar(group["lr"]),
+                group["alpha"],
+                group["eps"],
+                group["weight_decay"],
+                momentum,
+                centered,
+                group["maximize"],
+            )
+            buffer = "momentum_buffer" if momentum > 0 else None
+            names = ("square_avg", "grad_avg" if centered else None, buffer, "step")
+            if not differentiable and _step("_rmsprop_step", group["params"], self.state, names, options):
+                continue
             params, grads = with_grads(group)
             if not params:
                 continue
-            rows = self._rows(index, params)
-            momentum, centered = group["momentum"], group["centered"]
+            rows = [self.state[p] for p in params]
             for p, row in zip(params, rows, strict=True):
                 if not row:
                     row["step"] = new_step()
@@ -95,22 +111,8 @@ class RMSprop(Optimizer):
                         row["momentum_buffer"] = rustnn.zeros_like(p)
                     if centered:
                         row["grad_avg"] = rustnn.zeros_like(p)
-            _native.rmsprop_step(
-                params,
-                grads,
-                [row["square_avg"] for row in rows],
-                [row["grad_avg"] for row in rows] if centered else [],
-                [row["momentum_buffer"] for row in rows] if momentum > 0 else [],
-                [row["step"] for row in rows],
-                to_scalar(group["lr"]),
-                group["alpha"],
-                group["eps"],
-                group["weight_decay"],
-                momentum,
-                centered,
-                group["maximize"],
-                group["differentiable"],
-            )
+            states: list[Any] = [[row[name] for row in rows] if name else [] for name in names]
+            _native.rmsprop_step(params, grads, *states, *options, differentiable=differentiable)
         return loss
 
 
@@ -180,22 +182,21 @@ class Adagrad(Optimizer):
 
     def step(self, closure: Closure = None) -> Any:
         """Does one update; returns the closure's loss, if there is one."""
-        loss = run_closure(closure)
-        for index, group in enumerate(self.param_groups):
-            params, grads = with_grads(group)
-            if not params:
-                continue
-            rows = self._rows(index, params)
-            _native.adagrad_step(
-                params,
-                grads,
-                [row["sum"] for row in rows],
-                [row["step"] for row in rows],
+        loss = None if closure is None else run_closure(closure)
+        for group in self.param_groups:
+            differentiable = group["differentiable"]
+            options: tuple[Any, ...] = (
                 to_scalar(group["lr"]),
                 group["lr_decay"],
                 group["weight_decay"],
                 group["eps"],
                 group["maximize"],
-                group["differentiable"],
             )
+            if not differentiable and _step("_adagrad_step", group["params"], self.state, ("sum", "step"), options):
+                continue
+            params, grads = with_grads(group)
+            if params:
+                rows = [self.state[p] for p in params]
+                sums, steps = [row["sum"] for row in rows], [row["step"] for row in rows]
+                _native.adagrad_step(params, grads, sums, steps, *options, differentiable=differentiable)
         return loss

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import rustnn
+from rustnn import _C
 from rustnn._C import Tensor
 
 from . import _native
@@ -19,6 +20,11 @@ from .optimizer import (
     to_scalar,
     with_grads,
 )
+
+_step = _C._optimizer_step
+# Keys of the states.
+_NOTHING = (None,)
+_BUFFER = ("momentum_buffer",)
 
 
 class SGD(Optimizer):
@@ -73,13 +79,10 @@ class SGD(Optimizer):
 
     def step(self, closure: Closure = None) -> Any:
         """Does one update; returns the closure's loss, if there is one."""
-        loss = run_closure(closure)
-        for index, group in enumerate(self.param_groups):
-            params, grads = with_grads(group)
-            if not params:
-                continue
+        loss = None if closure is None else run_closure(closure)
+        for group in self.param_groups:
             lr, momentum, differentiable = group["lr"], group["momentum"], group["differentiable"]
-            options = (
+            options: tuple[Any, ...] = (
                 lr if type(lr) is float else to_scalar(lr),
                 momentum,
                 group["dampening"],
@@ -87,14 +90,17 @@ class SGD(Optimizer):
                 group["nesterov"],
                 group["maximize"],
             )
+            names = _NOTHING if momentum == 0 else _BUFFER
+            if not differentiable and _step("_sgd_step", group["params"], self.state, names, (*options, momentum == 0)):
+                continue
+            params, grads = with_grads(group)
+            if not params:
+                continue
             if momentum == 0:
-                _native.sgd_step(params, grads, [], *options, True, differentiable)
+                _native.sgd_step(params, grads, [], *options, first=True, differentiable=differentiable)
                 continue
-            rows = self._rows(index, params)
+            rows = [self.state[p] for p in params]
             bufs: list[Any] = [row.get("momentum_buffer") for row in rows]
-            if all(map(_present, bufs)):
-                _native.sgd_step(params, grads, bufs, *options, False, differentiable)
-                continue
             # Parameters seen for the first time begin with the gradient itself as their buffer.
             old = [i for i, buf in enumerate(bufs) if buf is not None]
             new = [i for i, buf in enumerate(bufs) if buf is None]
@@ -108,11 +114,7 @@ class SGD(Optimizer):
                         [grads[i] for i in part],
                         [bufs[i] for i in part],
                         *options,
-                        first,
-                        differentiable,
+                        first=first,
+                        differentiable=differentiable,
                     )
         return loss
-
-
-def _present(value: object) -> bool:
-    return value is not None

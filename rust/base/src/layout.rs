@@ -216,20 +216,7 @@ impl Layout {
     /// Whether the elements fill a gap-free block in some order of dimensions, none shown twice.
     #[must_use]
     pub fn is_dense(&self) -> bool {
-        let mut order: SmallVec<[(isize, usize); 5]> =
-            self.strides.iter().copied().zip(self.shape.iter().copied()).filter(|&(_, d)| d != 1).collect();
-        order.sort_unstable();
-        let mut want = 1isize;
-        for (s, d) in order {
-            if d == 0 {
-                return true;
-            }
-            if s != want {
-                return false;
-            }
-            want = want.saturating_mul(d as isize);
-        }
-        true
+        is_dense(&self.shape, &self.strides)
     }
 
     /// Strides of a fresh tensor that keeps this one's memory order (PyTorch's `preserve_format`):
@@ -437,6 +424,25 @@ pub fn infer_shape(shape: &[i64], count: usize) -> Result<Dims> {
         _ => return Err(fail()),
     }
     Ok(out)
+}
+
+/// Whether elements of this shape and these strides fill a gap-free block in some order of dimensions, none shown twice.
+#[must_use]
+pub fn is_dense(shape: &[usize], strides: &[isize]) -> bool {
+    let mut order: SmallVec<[(isize, usize); 5]> =
+        strides.iter().copied().zip(shape.iter().copied()).filter(|&(_, d)| d != 1).collect();
+    order.sort_unstable();
+    let mut want = 1isize;
+    for (s, d) in order {
+        if d == 0 {
+            return true;
+        }
+        if s != want {
+            return false;
+        }
+        want = want.saturating_mul(d as isize);
+    }
+    true
 }
 
 #[cfg(test)]

@@ -6,14 +6,15 @@ use crate::parallel;
 use crate::raw::Raw;
 use crate::room::{self, or_stop};
 use crate::rowmath::{Row, sum1};
-use rustnn_base::{Element, Error, Result, dtype::Real, runtime_error};
+use rustnn_base::{Element, Error, Result, dtype::Real, layout, runtime_error};
 use rustnn_simd::dispatch;
+use smallvec::SmallVec;
 use std::marker::PhantomData;
 
 /// Elements of a chunk of work.
 const CHUNK: usize = 16_384;
 
-/// One parameter with its gradient and up to three states, as contiguous memory of one dtype.
+/// One parameter with its gradient and up to three states, as runs of memory of one dtype.
 pub struct Job<'a, T> {
     p: *mut T,
     g: *const T,
@@ -31,23 +32,30 @@ pub struct Job<'a, T> {
 unsafe impl<T> Sync for Job<'_, T> {}
 
 impl<'a, T: Element> Job<'a, T> {
-    /// Checks that all have the parameter's dtype and size, are contiguous and do not overlap.
+    /// Checks that all have the parameter's dtype and shape, fill one run of memory in the same order, and do not overlap.
     pub fn new(p: Raw<'a>, g: Raw<'a>, state: [Option<Raw<'a>>; 3], step: f64, fresh: bool) -> Result<Self> {
         let n = p.numel();
-        let all: Vec<Raw<'a>> = [p, g].into_iter().chain(state.into_iter().flatten()).collect();
+        let row_major = p.is_contiguous();
+        if !row_major && !layout::is_dense(p.shape(), p.strides()) {
+            return Err(runtime_error!("optimizer: a parameter of strides {:?} leaves gaps", p.strides()));
+        }
+        let all = [Some(p), Some(g), state[0], state[1], state[2]];
         for (i, r) in all.iter().enumerate() {
-            r.slice::<T>()?;
-            if r.numel() != n {
+            let Some(r) = r else { continue };
+            r.check_dtype::<T>()?;
+            let alike = r.strides() == p.strides() || (row_major && r.is_contiguous());
+            if r.shape() != p.shape() || !alike {
                 return Err(runtime_error!(
-                    "optimizer: a parameter of shape {:?} has a gradient or state of shape {:?}",
+                    "optimizer: a parameter of shape {:?} and strides {:?} has a gradient or state of shape {:?} and strides {:?}",
                     p.shape(),
-                    r.shape()
+                    p.strides(),
+                    r.shape(),
+                    r.strides()
                 ));
             }
-            let start = r.ptr::<T>() as usize;
-            for o in &all[..i] {
+            let (start, bytes) = (r.ptr::<T>() as usize, n * size_of::<T>());
+            for o in all[..i].iter().flatten() {
                 let other = o.ptr::<T>() as usize;
-                let bytes = n * size_of::<T>();
                 if start < other + bytes && other < start + bytes {
                     return Err(Error::Runtime(
                         "optimizer: a parameter shares memory with its gradient or state".into(),
@@ -58,6 +66,31 @@ impl<'a, T: Element> Job<'a, T> {
         let at = |i: usize| state[i].map_or(std::ptr::null_mut(), |r: Raw<'a>| r.ptr());
         Ok(Job { p: p.ptr(), g: g.ptr(), state: [at(0), at(1), at(2)], n, step, fresh, _life: PhantomData })
     }
+
+    /// Elements `start..start + len`.
+    ///
+    /// # Safety
+    /// They exist, and nobody else has a chunk of them.
+    unsafe fn chunk(&self, job: usize, start: usize, len: usize) -> Chunk<'_, T> {
+        // SAFETY: `new` checked lengths and that nothing overlaps; the rest is this function's contract.
+        unsafe {
+            let s = |k: usize| -> &mut [T] {
+                if self.state[k].is_null() {
+                    &mut []
+                } else {
+                    std::slice::from_raw_parts_mut(self.state[k].add(start), len)
+                }
+            };
+            Chunk {
+                p: std::slice::from_raw_parts_mut(self.p.add(start), len),
+                g: std::slice::from_raw_parts(self.g.add(start), len),
+                s: [s(0), s(1), s(2)],
+                job,
+                step: self.step,
+                fresh: self.fresh,
+            }
+        }
+    }
 }
 
 /// What a step sees of a chunk. States that the job lacks are empty.
@@ -65,12 +98,21 @@ struct Chunk<'a, T> {
     p: &'a mut [T],
     g: &'a [T],
     s: [&'a mut [T]; 3],
+    /// The job's number.
+    job: usize,
     step: f64,
     fresh: bool,
 }
 
 /// Runs `f` on every chunk of every job, large tensors cut, small ones together on one thread.
 fn each<T: Element>(jobs: &[Job<'_, T>], f: impl Fn(Chunk<'_, T>) + Sync) {
+    if jobs.iter().map(|j| j.n).sum::<usize>() <= CHUNK {
+        for (i, j) in jobs.iter().enumerate() {
+            // SAFETY: the whole job.
+            f(unsafe { j.chunk(i, 0, j.n) });
+        }
+        return;
+    }
     // Pieces (job, start, length) and where each task's pieces begin.
     let mut pieces = or_stop(room::with_capacity(jobs.iter().map(|j| j.n.div_ceil(CHUNK)).sum()));
     let mut tasks = vec![0];
@@ -89,25 +131,8 @@ fn each<T: Element>(jobs: &[Job<'_, T>], f: impl Fn(Chunk<'_, T>) + Sync) {
     tasks.push(pieces.len());
     parallel::for_chunks(tasks.len() - 1, &|t| {
         for &(i, start, len) in &pieces[tasks[t]..tasks[t + 1]] {
-            let j = &jobs[i];
-            // SAFETY: `Job::new` checked lengths and that nothing overlaps; pieces are disjoint.
-            let chunk = unsafe {
-                let s = |k: usize| -> &mut [T] {
-                    if j.state[k].is_null() {
-                        &mut []
-                    } else {
-                        std::slice::from_raw_parts_mut(j.state[k].add(start), len)
-                    }
-                };
-                Chunk {
-                    p: std::slice::from_raw_parts_mut(j.p.add(start), len),
-                    g: std::slice::from_raw_parts(j.g.add(start), len),
-                    s: [s(0), s(1), s(2)],
-                    step: j.step,
-                    fresh: j.fresh,
-                }
-            };
-            f(chunk);
+            // SAFETY: pieces are disjoint.
+            f(unsafe { jobs[i].chunk(i, start, len) });
         }
     });
 }
@@ -190,10 +215,18 @@ pub fn adam<T: Row>(jobs: &[Job<'_, T>], h: Adam) {
     let shrink = c(1.0 - h.lr * h.weight_decay);
     let near = (1.0 - h.beta1).abs() < 0.5;
     let sign = c(if h.maximize { -1.0 } else { 1.0 });
+    let mut factors: SmallVec<[_; 8]> = SmallVec::with_capacity(jobs.len());
+    for (i, j) in jobs.iter().enumerate() {
+        // Powers take longer than a small parameter does, and mostly all have made as many steps.
+        let known = if i > 0 && jobs[i - 1].step == j.step { factors.last().copied() } else { None };
+        factors
+            .push(known.unwrap_or_else(|| {
+                (c(-(h.lr / (1.0 - h.beta1.powf(j.step)))), c((1.0 - h.beta2.powf(j.step)).sqrt()))
+            }));
+    }
     each(jobs, |k| {
         let n = k.p.len();
-        let step_size = c(-(h.lr / (1.0 - h.beta1.powf(k.step))));
-        let root = c((1.0 - h.beta2.powf(k.step)).sqrt());
+        let (step_size, root) = factors[k.job];
         let [m, v, top] = k.s;
         if m.len() != n || v.len() != n || (h.amsgrad && top.len() != n) {
             return;

@@ -84,10 +84,17 @@ impl<'a> Raw<'a> {
         true
     }
 
-    fn check<T: Element>(&self) -> Result<()> {
+    /// An error unless the elements are `T`s.
+    #[inline]
+    pub fn check_dtype<T: Element>(&self) -> Result<()> {
         if T::DTYPE != self.dtype {
             return Err(runtime_error!("expected a {} tensor, got {}", T::DTYPE.torch_name(), self.dtype.torch_name()));
         }
+        Ok(())
+    }
+
+    fn check<T: Element>(&self) -> Result<()> {
+        self.check_dtype::<T>()?;
         if !self.is_contiguous() {
             return Err(Error::Runtime(format!(
                 "this kernel needs contiguous memory, got shape {:?} with strides {:?} (row-major would be {:?})",

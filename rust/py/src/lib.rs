@@ -13,6 +13,7 @@ mod index;
 mod node;
 mod node_names;
 mod operators;
+mod optim;
 mod profile;
 mod subclass;
 mod swap;
@@ -66,6 +67,7 @@ fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
     factory::install(m)?;
     system::install(m)?;
     profile::install(m)?;
+    optim::install(m)?;
     for f in [
         wrap_pyfunction!(get_default_dtype, m)?,
         wrap_pyfunction!(set_default_dtype, m)?,

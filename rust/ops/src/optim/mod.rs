@@ -7,15 +7,19 @@ use rustnn_core::inplace::check_writable;
 use rustnn_core::{DType, Result, Scalar, Tensor, mode};
 use rustnn_kernels::rowmath::Row;
 use rustnn_kernels::{copy, optim as kernel};
+use smallvec::SmallVec;
 
 /// One parameter, its gradient and its states (up to three).
-struct Item {
-    p: Tensor,
-    g: Tensor,
-    s: [Option<Tensor>; 3],
+#[derive(Clone, Copy)]
+struct Item<'a> {
+    p: &'a Tensor,
+    g: &'a Tensor,
+    s: [Option<&'a Tensor>; 3],
     step: f64,
     fresh: bool,
 }
+
+type Items<'a> = SmallVec<[Item<'a>; 8]>;
 
 /// A list that is either empty or as long as the parameters.
 fn list<'a>(a: &'a Args, i: usize, n: usize, what: &str) -> Result<Option<&'a [Tensor]>> {
@@ -29,7 +33,7 @@ fn list<'a>(a: &'a Args, i: usize, n: usize, what: &str) -> Result<Option<&'a [T
     Ok(Some(v))
 }
 
-fn items(a: &Args, states: [Option<usize>; 3]) -> Result<Vec<Item>> {
+fn items(a: &Args, states: [Option<usize>; 3]) -> Result<Items<'_>> {
     let params = a.tensors(0)?;
     let grads = list(a, 1, params.len(), "gradients")?.unwrap_or(&[]);
     let mut s = [None; 3];
@@ -38,28 +42,22 @@ fn items(a: &Args, states: [Option<usize>; 3]) -> Result<Vec<Item>> {
             *slot = list(a, i, params.len(), "states")?;
         }
     }
-    params
-        .iter()
-        .zip(grads)
-        .enumerate()
-        .map(|(i, (p, g))| {
-            check_writable(p)?;
-            if p.shape() != g.shape() {
-                return Err(runtime_error!(
-                    "optimizer: a parameter of shape {:?} has a gradient of shape {:?}",
-                    p.shape(),
-                    g.shape()
-                ));
-            }
-            Ok(Item {
-                p: p.clone(),
-                g: g.clone(),
-                s: [s[0].map(|s| s[i].clone()), s[1].map(|s| s[i].clone()), s[2].map(|s| s[i].clone())],
-                step: 1.0,
-                fresh: false,
-            })
-        })
-        .collect()
+    let mut items = Items::with_capacity(params.len());
+    for (i, (p, g)) in params.iter().zip(grads).enumerate() {
+        check_writable(p)?;
+        if p.shape() != g.shape() {
+            return Err(runtime_error!(
+                "optimizer: a parameter of shape {:?} has a gradient of shape {:?}",
+                p.shape(),
+                g.shape()
+            ));
+        }
+        if !p.dtype().is_float() {
+            return Err(runtime_error!("optimizer: parameters must be floating point, got {}", p.dtype()));
+        }
+        items.push(Item { p, g, s: s.map(|s| s.map(|s| &s[i])), step: 1.0, fresh: false });
+    }
+    Ok(items)
 }
 
 /// Counts up step tensors (0-d) and gives the items their new counts.
@@ -72,80 +70,83 @@ fn count(items: &mut [Item], steps: Option<&[Tensor]>) -> Result<()> {
     Ok(())
 }
 
-/// Runs `f` on all items of one dtype after the other. Memory that is not row-major takes a detour through a copy.
-fn step(items: &[Item], f: impl Fn(DType, &[&Item]) -> Result<()>) -> Result<()> {
-    mode::no_grad(|| {
-        let mut direct: Vec<Item> = Vec::with_capacity(items.len());
-        let mut back: Vec<(Tensor, Tensor)> = Vec::new();
-        for i in items {
-            // A dense parameter whose states lie alike is one run of memory in any order of dimensions.
-            let d = i.p.dtype();
-            let alike = i.p.layout().is_dense()
-                && [Some(&i.g), i.s[0].as_ref(), i.s[1].as_ref(), i.s[2].as_ref()]
-                    .into_iter()
-                    .flatten()
-                    .all(|t| t.strides() == i.p.strides() && t.dtype() == d);
-            if alike && i.p.numel() > 0 {
-                let flat = |t: &Tensor| {
-                    let mut l = rustnn_core::Layout::contiguous(&[t.numel()]);
-                    l.offset = t.offset();
-                    t.view_of(l)
-                };
-                direct.push(Item {
-                    p: flat(&i.p),
-                    g: flat(&i.g),
-                    s: [i.s[0].as_ref().map(flat), i.s[1].as_ref().map(flat), i.s[2].as_ref().map(flat)],
-                    step: i.step,
-                    fresh: i.fresh,
-                });
-                continue;
-            }
-            let mut own = |t: &Tensor, write: bool| -> Result<Tensor> {
-                if t.is_contiguous() && t.dtype() == d {
-                    return Ok(t.detach());
-                }
-                let c = t.detach().copied_as(d)?.to_contiguous()?;
-                if write {
-                    back.push((t.clone(), c.clone()));
-                }
-                Ok(c)
-            };
-            let (p, g) = (own(&i.p, true)?, own(&i.g, false)?);
-            let mut s = [None, None, None];
-            for (slot, t) in s.iter_mut().zip(&i.s) {
-                *slot = t.as_ref().map(|t| own(t, true)).transpose()?;
-            }
-            direct.push(Item { p, g, s, step: i.step, fresh: i.fresh });
-        }
-        for d in [DType::F32, DType::F64, DType::BF16, DType::F16] {
-            let of: Vec<&Item> = direct.iter().filter(|i| i.p.dtype() == d && i.p.numel() > 0).collect();
-            if !of.is_empty() {
-                // A step that fails may have written some of them.
-                f(d, &of).inspect_err(|_| items.iter().for_each(|i| i.p.storage().bump(false)))?;
-            }
-        }
-        if let Some(i) = direct.iter().find(|i| !i.p.dtype().is_float()) {
-            return Err(runtime_error!("optimizer: parameters must be floating point, got {}", i.p.dtype()));
-        }
-        for (to, from) in back {
-            copy::copy(&to.raw(), &from.raw())?;
-        }
-        for i in items {
-            i.p.bump_version();
-            i.s.iter().flatten().for_each(Tensor::bump_version);
-        }
-        Ok(())
-    })
+impl Item<'_> {
+    /// Whether a kernel can take the memory as it is: a dense parameter whose gradient and states lie alike is one run
+    /// of memory in any order of dimensions.
+    fn direct(&self) -> bool {
+        let all = [Some(self.g), self.s[0], self.s[1], self.s[2]];
+        let alike = |t: &&Tensor| t.strides() == self.p.strides() && t.dtype() == self.p.dtype();
+        (self.p.is_contiguous() || self.p.layout().is_dense()) && all.iter().flatten().all(alike)
+    }
 }
 
-fn jobs<'a, T: Row>(items: &'a [&'a Item]) -> Result<Vec<kernel::Job<'a, T>>> {
-    items
-        .iter()
-        .map(|i| {
-            let s = |k: usize| i.s[k].as_ref().map(Tensor::raw);
-            kernel::Job::new(i.p.raw(), i.g.raw(), [s(0), s(1), s(2)], i.step, i.fresh)
-        })
-        .collect()
+/// Row-major copies of an item's tensors (themselves where they are row-major), to be stepped in their stead.
+struct Own {
+    p: Tensor,
+    g: Tensor,
+    s: [Option<Tensor>; 3],
+}
+
+impl Own {
+    /// What has to be copied back is noted as (to, from).
+    fn new(i: &Item, back: &mut Vec<(Tensor, Tensor)>) -> Result<Own> {
+        let d = i.p.dtype();
+        let mut own = |t: &Tensor, write: bool| -> Result<Tensor> {
+            if t.is_contiguous() && t.dtype() == d {
+                return Ok(t.detach());
+            }
+            let c = t.detach().copied_as(d)?.to_contiguous()?;
+            if write {
+                back.push((t.clone(), c.clone()));
+            }
+            Ok(c)
+        };
+        let (p, g) = (own(i.p, true)?, own(i.g, false)?);
+        let mut s = [None, None, None];
+        for (slot, t) in s.iter_mut().zip(i.s) {
+            *slot = t.map(|t| own(t, true)).transpose()?;
+        }
+        Ok(Own { p, g, s })
+    }
+}
+
+/// Runs `f` on all items of one dtype after the other. Memory that is not row-major takes a detour through a copy.
+fn step<'a>(items: &[Item<'a>], f: impl Fn(DType, &[Item]) -> Result<()>) -> Result<()> {
+    let _guard = mode::GradGuard::new(false);
+    let (mut owns, mut back) = (Vec::new(), Vec::new());
+    if !items.iter().all(Item::direct) {
+        for i in items {
+            owns.push(if i.direct() { None } else { Some(Own::new(i, &mut back)?) });
+        }
+    }
+    let taken = |(k, i): (usize, &Item<'a>)| match owns.get(k) {
+        Some(Some(o)) => Item { p: &o.p, g: &o.g, s: [0, 1, 2].map(|k| o.s[k].as_ref()), ..*i },
+        _ => *i,
+    };
+    for d in [DType::F32, DType::F64, DType::BF16, DType::F16] {
+        let of: Items =
+            items.iter().enumerate().filter(|(_, i)| i.p.dtype() == d && i.p.numel() > 0).map(taken).collect();
+        if !of.is_empty() {
+            // A step that fails may have written some of them.
+            f(d, &of).inspect_err(|_| items.iter().for_each(|i| i.p.storage().bump(false)))?;
+        }
+    }
+    for (to, from) in back {
+        copy::copy(&to.raw(), &from.raw())?;
+    }
+    for i in items {
+        i.p.bump_version();
+        i.s.iter().flatten().for_each(|t| t.bump_version());
+    }
+    Ok(())
+}
+
+fn jobs<'a, T: Row>(items: &[Item<'a>]) -> Result<SmallVec<[kernel::Job<'a, T>; 8]>> {
+    let mut jobs = SmallVec::with_capacity(items.len());
+    for i in items {
+        jobs.push(kernel::Job::new(i.p.raw(), i.g.raw(), i.s.map(|t| t.map(Tensor::raw)), i.step, i.fresh)?);
+    }
+    Ok(jobs)
 }
 
 macro_rules! run {

@@ -294,6 +294,26 @@ pub fn finish(py: Python<'_>, ret: Ret) -> PyResult<Py<PyAny>> {
     })
 }
 
+/// Runs the op `name`, which has one overload and no result, on `first` arguments and then Python objects. False if one
+/// of these is not of its parameter's type.
+pub fn op(py: Python<'_>, name: &str, first: impl Iterator<Item = Arg>, rest: &Bound<'_, PyTuple>) -> PyResult<bool> {
+    let t = table()?;
+    let Some(o) = t.by_name.get(name).and_then(|found| t.overloads.get(*found.first()?)) else {
+        return Err(PyRuntimeError::new_err(format!("op {name} is not registered")));
+    };
+    let mut args = Args::new(o.defaults);
+    first.for_each(|a| args.push(a));
+    let params = &o.sig.params[args.given().len().min(o.sig.params.len())..];
+    if rest.len() != params.len() {
+        return Err(PyTypeError::new_err(format!("{name}() takes {} options, not {}", params.len(), rest.len())));
+    }
+    for (v, p) in rest.iter().zip(params) {
+        let Some(a) = convert::argument(&v, p)? else { return Ok(false) };
+        args.push(a);
+    }
+    run(py, o, &args, None, None).map(|_| true)
+}
+
 /// An op by name, for operators: resolved once.
 pub struct Named {
     name: &'static str,

@@ -48,6 +48,8 @@ pub enum Order {
     Taps,
     /// Weights of a convolution over small images.
     Pixels,
+    /// Weights of a convolution whose lanes are output channels.
+    Turned,
     /// Transformed weights.
     Winograd,
 }

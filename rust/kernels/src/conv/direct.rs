@@ -101,6 +101,11 @@ impl<T: Gemm> Weights<'_, T> {
 }
 
 impl<T> Pass<'_, T> {
+    /// Taps of the kernel that the pass uses.
+    pub fn taps(&self) -> usize {
+        count(&self.axes.each_ref().map(|a| a.taps.len()))
+    }
+
     /// Flat index in the kernel of each tap that the pass uses, in its order.
     pub fn flat_taps(&self) -> Result<Vec<usize>> {
         let [_, h, w] = self.weights.kernel;
@@ -162,6 +167,11 @@ fn cut<T>(p: &Pass<T>, window_rows: impl Fn(usize, usize) -> usize, k: usize) ->
     Cut { axis, rows, shares }
 }
 
+/// Steps of a block of the sum, for this number of taps.
+pub fn block(taps: usize) -> usize {
+    (STEPS / taps.max(1)).max(1) * taps.max(1)
+}
+
 /// Runs a pass.
 ///
 /// # Safety
@@ -170,7 +180,7 @@ fn cut<T>(p: &Pass<T>, window_rows: impl Fn(usize, usize) -> usize, k: usize) ->
 pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
     let micro = T::micro(isa);
     let lanes = micro.conv_lanes;
-    let taps = count(&p.axes.each_ref().map(|a| a.taps.len()));
+    let taps = p.taps();
     let outputs = count(&p.axes.each_ref().map(|a| a.n));
     if p.batch == 0 || p.groups == 0 || p.cout == 0 || outputs == 0 {
         return Ok(());
@@ -231,7 +241,7 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
     let panels = p.cout.div_ceil(6);
     let tallest = p.cout.div_ceil(panels);
     let width = micro.conv[tallest - 1].len();
-    let block = (STEPS / taps.max(1)).max(1) * taps.max(1);
+    let block = block(taps);
     let failed = AtomicBool::new(false);
     // Pack: per group, per block of steps, per panel of channels, step by step.
     let pack = |packed: *mut T| {

@@ -5,7 +5,8 @@
 //! ([`window`]): [`direct`] the first two, [`outer`] the weight's gradient, [`weight`] that of few output channels. One tap
 //! is a product as it stands, few outputs are dot products with the weight ([`product`]); depthwise planes are done one by
 //! one ([`planes`]); of images so small that their rows would not fill vectors the outputs stand side by side ([`pixels`]);
-//! 3×3 in steps of one goes by fewer multiplications where there are channels to pay for transforms ([`winograd`]).
+//! 3×3 in steps of one goes by fewer multiplications where there are channels to pay for transforms ([`winograd`]); where a
+//! packed copy of the weight is kept, strided ones and those of poor rows have output channels in their lanes ([`turned`]).
 
 mod direct;
 mod geometry;
@@ -16,6 +17,7 @@ mod product;
 pub mod steps;
 #[cfg(test)]
 mod tests;
+mod turned;
 mod weight;
 mod window;
 mod winograd;
@@ -86,6 +88,8 @@ unsafe fn run<T: Gemm>(pass: &Pass<T>, isa: Isa) -> Result<()> {
             pixels::run(pass, isa)
         } else if product::suits_few(pass) {
             product::run_few(pass, isa)
+        } else if turned::suits(pass, isa) {
+            turned::run(pass, isa)
         } else {
             direct::run(pass, isa)
         }

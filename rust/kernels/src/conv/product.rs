@@ -107,7 +107,7 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
 /// Whether there are so few outputs that reading the weight is what takes time: it lies step by step and is not copied.
 pub fn suits_few<T>(p: &Pass<T>) -> bool {
     let outputs = p.axes.iter().map(|a| a.n).product::<usize>().saturating_mul(p.batch);
-    let taps = p.axes.iter().map(|a| a.taps.len()).product::<usize>();
+    let taps = p.taps();
     let in_order = p.axes.iter().zip(p.weights.kernel).all(|(a, k)| a.taps.iter().map(|t| t.0).eq(0..k));
     let whole = p.weights.input == taps && in_order && p.target.iter().zip(&p.axes).all(|(&t, a)| t == a.n);
     whole && (1..=FEW).contains(&outputs) && p.cout >= 8 && p.cin.saturating_mul(taps) >= 64
@@ -120,7 +120,7 @@ pub fn suits_few<T>(p: &Pass<T>) -> bool {
 pub unsafe fn run_few<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
     let plane: usize = p.target.iter().product();
     let in_plane: usize = p.source.iter().product();
-    let taps = p.axes.iter().map(|a| a.taps.len()).product::<usize>();
+    let taps = p.taps();
     let (outputs, k) = (p.batch * plane, p.cin * taps);
     let [_, h, w] = p.target;
     for g in 0..p.groups {

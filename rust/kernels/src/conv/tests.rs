@@ -65,7 +65,7 @@ pub(super) fn changed<T: Gemm>(y: &[T], plane: usize) -> Vec<T> {
 }
 
 /// The forward pass, its outputs changed in place as soon as they are told of.
-pub(super) fn told_of<T: Gemm>(geo: &Geometry, x: &[T], w: &[T], bias: &[T], isa: Isa) -> Vec<T> {
+pub(super) fn told_of<T: Gemm>(geo: &Geometry, x: &[T], w: (&[T], Keep), bias: &[T], isa: Isa) -> Vec<T> {
     let n = geo.batch * geo.groups * geo.cout * geo.out_plane();
     let mut y = vec![T::from_f64(f64::NAN); n];
     let at = SendPtr(y.as_mut_ptr());
@@ -81,7 +81,7 @@ pub(super) fn told_of<T: Gemm>(geo: &Geometry, x: &[T], w: &[T], bias: &[T], isa
             }
         }
     };
-    forward_of(*geo, x, (w, Keep::NOT), Some(bias), &mut y, Some(&told), isa).unwrap();
+    forward_of(*geo, x, w, Some(bias), &mut y, Some(&told), isa).unwrap();
     y
 }
 
@@ -123,7 +123,7 @@ fn check<T: Gemm>(input: &[usize], weight: &[usize], stride: usize, padding: usi
             let nan = T::from_f64(f64::NAN);
             let mut got = (vec![nan; dy.len()], vec![nan; x.len()], vec![nan; w.len()]);
             forward_of(geo, &x, (&w, Keep::NOT), Some(&bo), &mut got.0, None, isa).unwrap();
-            let told = told_of(&geo, &x, &w, &bo, isa);
+            let told = told_of(&geo, &x, (&w, Keep::NOT), &bo, isa);
             assert!(
                 told == changed(&got.0, geo.out_plane()),
                 "not told once of each output: {isa:?} {input:?} {weight:?}"
@@ -138,6 +138,7 @@ fn check<T: Gemm>(input: &[usize], weight: &[usize], stride: usize, padding: usi
                 forward_of(geo, &x, w, Some(&bo), &mut again.0, None, isa).unwrap();
                 grad_input_of(geo, &dy, w, Some(&bi), &mut again.1, isa).unwrap();
                 assert!(again.0 == got.0 && again.1 == got.1, "bits differ with kept weights: {isa:?} {input:?}");
+                assert!(told_of(&geo, &x, w, &bo, isa) == told, "not told once, with kept weights: {isa:?} {input:?}");
             }
             let what = format!("{isa:?} {input:?} {weight:?} s{stride} p{padding} d{dilation} g{groups}");
             close(&got.0, &y.0, &y.1, &format!("forward {what}"));
@@ -154,7 +155,7 @@ fn check<T: Gemm>(input: &[usize], weight: &[usize], stride: usize, padding: usi
 #[test]
 fn agrees_with_plain_loops() {
     type Case = (&'static [usize], &'static [usize], usize, usize, usize, usize);
-    let cases: [Case; 51] = [
+    let cases: [Case; 61] = [
         // Few outputs.
         (&[1, 40, 2, 2], &[24, 40, 3, 3], 1, 1, 1, 1),
         (&[3, 20, 4, 3], &[18, 10, 3, 2], 2, 1, 1, 2),
@@ -175,6 +176,17 @@ fn agrees_with_plain_loops() {
         (&[9, 34, 12, 11], &[20, 34, 3, 3], 2, 1, 1, 1),
         (&[2, 10, 1500], &[17, 10, 3], 1, 4, 4, 1),
         (&[2, 18, 6, 9, 8], &[24, 9, 3, 2, 3], 1, 1, 1, 2),
+        // Where copies are kept, output channels are the lanes: strides, poor rows, groups, borders, bands, few outputs.
+        (&[1, 96, 14, 14], &[130, 96, 3, 3], 2, 1, 1, 1),
+        (&[2, 34, 45, 37], &[69, 34, 3, 3], 2, 0, 1, 1),
+        (&[1, 300, 7, 7], &[200, 300, 1, 1], 1, 0, 1, 1),
+        (&[1, 130, 17, 17], &[64, 130, 1, 7], 1, 3, 1, 1),
+        (&[2, 70, 9, 11], &[140, 35, 3, 3], 1, 2, 2, 2),
+        (&[1, 3, 50, 50], &[64, 3, 7, 7], 2, 3, 1, 1),
+        (&[1, 66, 5, 5], &[72, 66, 3, 3], 2, 1, 1, 1),
+        (&[1, 40, 700], &[80, 40, 5], 2, 2, 1, 1),
+        (&[1, 24, 5, 6, 7], &[65, 24, 3, 2, 3], 2, 1, 1, 1),
+        (&[1, 64, 13, 3], &[64, 64, 3, 3], 1, 0, 1, 1),
         // Lines that are cut.
         (&[1, 34, 4100], &[40, 34, 2], 1, 64, 64, 1),
         (&[1, 20, 3001], &[30, 20, 5], 3, 7, 2, 1),

@@ -39,6 +39,8 @@ impl Default for Epilogue<'_> {
 const SMALL: usize = 40_000;
 /// Up to this many rows and columns operands are read in place, however long the sums.
 const SQUARE: usize = 32;
+/// Dot products of fewer terms than this cost more than packing what they read.
+const SHORT: usize = 16;
 /// A batch's chunk has at least this many multiplications.
 const BATCH_GRAIN: usize = 400_000;
 
@@ -66,11 +68,14 @@ pub(crate) unsafe fn one<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Resu
     unsafe {
         // A small square of long sums: each value is used too few times to pay for a packed copy.
         let square = p.m <= SQUARE && p.n <= SQUARE;
-        let few = p.m <= 8 || p.n <= 4 || work <= SMALL / 2 || square;
-        if p.b.rs == 1 && p.a.cs == 1 && p.a.rs >= 0 && few && p.k > 1 {
+        let short = p.k < SHORT && p.m >= 8 && p.n >= 8;
+        let few = p.m <= 8 || p.n <= 4 || (work <= SMALL / 2 && !short) || square;
+        if p.k == 1 && p.b.cs == 1 && p.n >= 32 {
+            skinny::outer(p);
+        } else if p.b.rs == 1 && p.a.cs == 1 && p.a.rs >= 0 && few && p.k > 1 {
             skinny::dots(p, isa);
-        } else if p.b.cs == 1 && p.m == 1 && p.n >= 64 {
-            skinny::row(p);
+        } else if (p.b.cs == 1 && p.m == 1 && p.n >= 64) || skinny::streams(p) {
+            skinny::rows(p);
         } else if p.k == 0 || (p.b.cs == 1 && (p.m <= 12 || work <= SMALL || square)) {
             skinny::loose(p, isa);
         } else if alone {

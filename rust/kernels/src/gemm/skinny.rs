@@ -1,14 +1,23 @@
 //! Products too small or too thin to pack: operands are read as they lie.
 
 use super::blocked::{Gemm, Problem};
-use crate::parallel::for_range;
-use rustnn_simd::arch::{Add, DotArgs, GemmArgs};
+use crate::parallel::{for_range, num_threads};
+use rustnn_simd::arch::{Add, DotArgs, GemmArgs, fetch};
 use rustnn_simd::{Isa, dispatch};
 
 /// Columns in a chunk so that it has work for some 15 µs.
 fn grain(len: usize, per_item: usize, unit: usize) -> usize {
     (400_000 / per_item.max(1)).max(unit).next_multiple_of(unit).min(len.max(1))
 }
+
+/// Bytes of a matrix that does not stay in L2, and in one's share of L3.
+const NEAR: usize = 256 << 10;
+const FAR: usize = 8 << 20;
+/// Sums of some rows that stay in L1, and of few.
+const WIDE: usize = 4096;
+const NARROW: usize = 256;
+/// Rows that are summed together, at most.
+const TOGETHER: usize = 12;
 
 /// Any `a`, rows of `b` contiguous.
 ///
@@ -82,6 +91,7 @@ pub unsafe fn dots<T: Gemm>(p: &Problem<T>, isa: Isa) {
     let lanes = micro.dot_lanes;
     let rows = [(0u32, 0u32)];
     let p = &p;
+    let plain = p.alpha == T::ONE && p.add == Add::Nothing;
     let block = |i0: usize, i1: usize, j0: usize, j1: usize| {
         let mut j = j0;
         while j < j1 {
@@ -103,9 +113,15 @@ pub unsafe fn dots<T: Gemm>(p: &Problem<T>, isa: Isa) {
                         b: cols.as_ptr(),
                         out: out.as_mut_ptr(),
                     });
-                    for x in 0..ni {
-                        for y in 0..nj {
-                            put(p, i + x, j + y, out[x * nj + y]);
+                    if plain && nj == 3 {
+                        for (x, three) in out.chunks_exact(3).take(ni).enumerate() {
+                            p.c.add((i + x) * p.ldc + j).cast::<[T; 3]>().write([three[0], three[1], three[2]]);
+                        }
+                    } else {
+                        for x in 0..ni {
+                            for y in 0..nj {
+                                put(p, i + x, j + y, out[x * nj + y]);
+                            }
                         }
                     }
                 }
@@ -121,50 +137,114 @@ pub unsafe fn dots<T: Gemm>(p: &Problem<T>, isa: Isa) {
     }
 }
 
-/// One row times a matrix whose rows are contiguous: rows are scaled and added, straight through memory.
+/// Whether a few rows are better multiplied by [`rows`] than by [`loose`], whose tiles go down a matrix column by column: of
+/// a large one each line then comes from a page of its own, and no CPU looks ahead. Two rows fill no tile, either. The bits
+/// are the same.
+pub fn streams<T>(p: &Problem<T>) -> bool {
+    let bytes = p.k.saturating_mul(p.n * size_of::<T>());
+    let large = if p.m <= 2 { bytes > NEAR } else { p.m <= TOGETHER && bytes > FAR };
+    p.b.cs == 1 && p.n >= NARROW && large
+}
+
+/// A few rows times a matrix whose rows are contiguous: these are scaled and added, straight through memory.
 ///
 /// # Safety
-/// As [`super::blocked::serial`]; `p.m == 1 && p.b.cs == 1`.
-pub unsafe fn row<T: Gemm>(p: &Problem<T>) {
-    const W: usize = 256;
+/// As [`super::blocked::serial`]; `p.m <= 12 && p.b.cs == 1`.
+pub unsafe fn rows<T: Gemm>(p: &Problem<T>) {
+    // Long runs of each row of `b`, which are streams then; as long for each of two chunks a thread.
+    let share = p.n.div_ceil(2 * num_threads()).next_multiple_of(NARROW);
+    let width = share.max(grain(p.n, p.m * p.k, NARROW)).min(WIDE / p.m.max(1));
+    // SAFETY: passed on.
+    unsafe { if p.m * width <= NARROW { rows_by::<T, NARROW>(p, width) } else { rows_by::<T, WIDE>(p, width) } }
+}
+
+/// [`rows`], `width` columns at a time: at most `MOST` sums.
+///
+/// # Safety
+/// As there.
+unsafe fn rows_by<T: Gemm, const MOST: usize>(p: &Problem<T>, width: usize) {
     let p = &p;
-    for_range(p.n, grain(p.n, p.k, W), |r| {
+    for_range(p.n, grain(p.n, p.m * p.k, width), |r| {
         let mut j = r.start;
         while j < r.end {
-            let w = W.min(r.end - j);
-            let mut acc = [T::ZERO; W];
+            let w = width.min(r.end - j);
+            let mut acc = [T::ZERO; MOST];
             dispatch(
                 #[inline(always)]
                 || {
-                    let acc = &mut acc[..w];
-                    let mut k = 0;
-                    // SAFETY: rows of `b` have `w` readable values from column j, `a` has `k` values.
+                    // SAFETY: rows of `b` have `w` readable values from column j, those of `a` `k` values.
                     let at = |k: usize| unsafe { std::slice::from_raw_parts(p.b.at(k, j).ptr, w) };
                     // SAFETY: as above.
-                    let x = |k: usize| unsafe { *p.a.at(0, k).ptr };
+                    let x = |i: usize, k: usize| unsafe { *p.a.at(i, k).ptr };
+                    let line = 64 / size_of::<T>();
+                    let lines = if p.m > 2 { 4 * w.div_ceil(line) } else { 0 };
+                    let mut k = 0;
                     while k + 4 <= p.k {
                         let (b0, b1, b2, b3) = (at(k), at(k + 1), at(k + 2), at(k + 3));
-                        let (x0, x1, x2, x3) = (x(k), x(k + 1), x(k + 2), x(k + 3));
-                        for t in 0..w {
-                            let v = x1.mul_add(b1[t], x0.mul_add(b0[t], acc[t]));
-                            acc[t] = x3.mul_add(b3[t], x2.mul_add(b2[t], v));
+                        for (i, acc) in acc.chunks_exact_mut(w).enumerate().take(p.m) {
+                            // The next four rows, a part with each of C: their runs are too short to be foreseen.
+                            for l in i * lines / p.m..(i + 1) * lines / p.m {
+                                let next = p.b.at(k + 4 + l % 4, j).ptr;
+                                fetch(next.wrapping_add(l / 4 * line));
+                            }
+                            let (x0, x1, x2, x3) = (x(i, k), x(i, k + 1), x(i, k + 2), x(i, k + 3));
+                            for t in 0..w {
+                                let v = x1.mul_add(b1[t], x0.mul_add(b0[t], acc[t]));
+                                acc[t] = x3.mul_add(b3[t], x2.mul_add(b2[t], v));
+                            }
                         }
                         k += 4;
                     }
                     while k < p.k {
-                        let (b0, x0) = (at(k), x(k));
-                        for t in 0..w {
-                            acc[t] = x0.mul_add(b0[t], acc[t]);
+                        let b0 = at(k);
+                        for (i, acc) in acc.chunks_exact_mut(w).enumerate().take(p.m) {
+                            let x0 = x(i, k);
+                            for t in 0..w {
+                                acc[t] = x0.mul_add(b0[t], acc[t]);
+                            }
                         }
                         k += 1;
                     }
                 },
             );
-            for t in 0..w {
-                // SAFETY: column j + t of the one row.
-                unsafe { put(p, 0, j + t, acc[t]) };
+            for (i, acc) in acc.chunks_exact(w).enumerate().take(p.m) {
+                for (t, &v) in acc.iter().enumerate() {
+                    // SAFETY: a place of C.
+                    unsafe { put(p, i, j + t, v) };
+                }
             }
-            j += W;
+            j += w;
+        }
+    });
+}
+
+/// The outer product of a column and a row whose values are contiguous.
+///
+/// # Safety
+/// As [`super::blocked::serial`]; `p.k == 1 && p.b.cs == 1`.
+pub unsafe fn outer<T: Gemm>(p: &Problem<T>) {
+    let p = &p;
+    for_range(p.m, (65_536 / p.n.max(1)).max(1), |rows| {
+        // SAFETY: the one row of `b` has `n` readable values.
+        let b = unsafe { std::slice::from_raw_parts(p.b.ptr, p.n) };
+        for i in rows {
+            // SAFETY: a value of `a`, and its row of C.
+            let (a, c) = unsafe { (*p.a.at(i, 0).ptr, std::slice::from_raw_parts_mut(p.c.add(i * p.ldc), p.n)) };
+            dispatch(
+                #[inline(always)]
+                || {
+                    if p.alpha == T::ONE && p.add == Add::Nothing {
+                        for (c, b) in c.iter_mut().zip(b) {
+                            *c = a.mul_add(*b, T::ZERO);
+                        }
+                        return;
+                    }
+                    for j in 0..p.n {
+                        // SAFETY: as above.
+                        unsafe { put(p, i, j, a.mul_add(b[j], T::ZERO)) };
+                    }
+                },
+            );
         }
     });
 }

@@ -102,6 +102,16 @@ fn agrees_with_plain_loops() {
         (129, 97, 513),
         (3, 5, 0),
         (520, 300, 70),
+        // Short sums, one step, long rows, rows far apart.
+        (9, 40, 3),
+        (40, 9, 15),
+        (12, 640, 4),
+        (33, 70, 1),
+        (1, 5000, 70),
+        (1, 2049, 5),
+        (3, 1100, 130),
+        (2, 2050, 67),
+        (12, 2050, 1101),
     ];
     for (m, n, k) in sizes {
         for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {

@@ -1,5 +1,5 @@
 //! The bodies of the tile kernels, written once over a module's vector primitives (`V`, `zero`, `splat`, `load`,
-//! `load_n`, `store`, `store_n`, `fma`, `mul`, `add`, `sub`, `sum`, `pairs`) and compiled per instruction set by
+//! `load_n`, `store`, `store_n`, `fma`, `mul`, `add`, `sub`, `sums`, `pairs`) and compiled per instruction set by
 //! [`tile_kernels!`].
 
 /// A loop over `0..n`, `n` at most the bound given, written out: sums in an array stay in registers only where every
@@ -307,10 +307,17 @@ macro_rules! tile_kernels {
                         });
                     }
                 }
-                each!(i < M <= 4, {
-                    each!(j < N <= 3, {
-                        *g.out.add(i * N + j) = sum(acc[i][j]);
+                // Four side by side, row after row.
+                let fours = (M * N).div_ceil(4);
+                each!(f < fours <= 3, {
+                    let mut v = [zero(); 4];
+                    let four = 4;
+                    each!(e < four <= 4, {
+                        if f * 4 + e < M * N {
+                            v[e] = acc[(f * 4 + e) / N][(f * 4 + e) % N];
+                        }
                     });
+                    sums(g.out.add(f * 4), v[0], v[1], v[2], v[3]);
                 });
             }
         }

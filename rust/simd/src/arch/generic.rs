@@ -76,6 +76,12 @@ macro_rules! lanes {
                 }
                 v[0]
             }
+            /// Stores the [`sum`]s of four vectors.
+            #[inline(always)]
+            unsafe fn sums(p: *mut $T, a: V, b: V, c: V, d: V) {
+                // SAFETY: the caller vouches for room for four values.
+                unsafe { p.cast::<[$T; 4]>().write_unaligned([sum(a), sum(b), sum(c), sum(d)]) }
+            }
             tile_kernels!($T, $L);
         }
     };

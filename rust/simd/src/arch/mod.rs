@@ -125,7 +125,7 @@ pub struct ConvArgs<T> {
 }
 
 /// `M x N` dot products of rows: `out[i * N + j] = sum_r sum_x a[i * a_rs + rows[r].0 + x] * b[j][rows[r].1 + x]`,
-/// `x` over `full` vectors and then `tail` single values.
+/// `x` over `full` vectors and then `tail` single values. `out` has room for `M * N` rounded up to a multiple of four.
 #[derive(Debug, Clone, Copy)]
 pub struct DotArgs<T> {
     pub rows: *const (u32, u32),

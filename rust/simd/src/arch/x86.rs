@@ -7,7 +7,7 @@ macro_rules! intrinsics {
     ($name:ident, $feat:literal, $T:ty, $L:expr, $V:ident, $M:ident, $zero:ident, $splat:ident, $load:ident, $store:ident,
      $fma:ident, $mul:ident, $add:ident, $sub:ident, $pairs:path,
      |$mn:ident| $mask:expr, |$lp:ident, $lm:ident| $loadm:expr, |$sp:ident, $sn:ident, $sv:ident| $storem:expr,
-     |$hv:ident| $sum:expr) => {
+     |$hv:ident| $sum:expr, |$fp:ident, $fa:ident, $fb:ident, $fc:ident, $fd:ident| $four:expr) => {
         mod $name {
             #[allow(unused_imports)]
             use std::arch::x86_64::*;
@@ -89,6 +89,14 @@ macro_rules! intrinsics {
             fn sum($hv: V) -> $T {
                 $sum
             }
+            /// Stores the [`sum`]s of four vectors, which are made side by side.
+            #[inline]
+            #[target_feature(enable = $feat)]
+            #[allow(dead_code)]
+            unsafe fn sums($fp: *mut $T, $fa: V, $fb: V, $fc: V, $fd: V) {
+                // SAFETY: the caller vouches for room for four values.
+                unsafe { $four }
+            }
             tile_kernels!(
                 #[target_feature(enable = $feat)]
                 $T,
@@ -121,6 +129,10 @@ intrinsics!(
         let h = _mm256_hadd_ps(v, v);
         let h = _mm256_hadd_ps(h, h);
         _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(h), _mm256_extractf128_ps::<1>(h)))
+    },
+    |p, a, b, c, d| {
+        let h = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+        _mm_storeu_ps(p, _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps::<1>(h)))
     }
 );
 intrinsics!(
@@ -145,6 +157,11 @@ intrinsics!(
     |v| {
         let h = _mm256_hadd_pd(v, v);
         _mm_cvtsd_f64(_mm_add_sd(_mm256_castpd256_pd128(h), _mm256_extractf128_pd::<1>(h)))
+    },
+    |p, a, b, c, d| {
+        let (h, k) = (_mm256_hadd_pd(a, b), _mm256_hadd_pd(c, d));
+        let (low, high) = (_mm256_permute2f128_pd::<0x20>(h, k), _mm256_permute2f128_pd::<0x31>(h, k));
+        _mm256_storeu_pd(p, _mm256_add_pd(low, high))
     }
 );
 intrinsics!(
@@ -166,7 +183,8 @@ intrinsics!(
     |n| ((1u32 << n) - 1) as u16,
     |p, m| _mm512_maskz_loadu_ps(m, p),
     |p, n, v| _mm512_mask_storeu_ps(p, mask(n), v),
-    |v| _mm512_reduce_add_ps(v)
+    |v| _mm512_reduce_add_ps(v),
+    |p, a, b, c, d| p.cast::<[f32; 4]>().write_unaligned([a, b, c, d].map(|v| _mm512_reduce_add_ps(v)))
 );
 intrinsics!(
     avx512_f64,
@@ -187,7 +205,8 @@ intrinsics!(
     |n| ((1u32 << n) - 1) as u8,
     |p, m| _mm512_maskz_loadu_pd(m, p),
     |p, n, v| _mm512_mask_storeu_pd(p, mask(n), v),
-    |v| _mm512_reduce_add_pd(v)
+    |v| _mm512_reduce_add_pd(v),
+    |p, a, b, c, d| p.cast::<[f64; 4]>().write_unaligned([a, b, c, d].map(|v| _mm512_reduce_add_pd(v)))
 );
 
 /// The largest values of eight windows side by side, and where they are: see [`super::max_windows`].

@@ -68,8 +68,8 @@ pub(crate) unsafe fn one<T: Gemm>(p: &Problem<T>, isa: Isa, alone: bool) -> Resu
     unsafe {
         // A small square of long sums: each value is used too few times to pay for a packed copy.
         let square = p.m <= SQUARE && p.n <= SQUARE;
-        let short = p.k < SHORT && p.m >= 8 && p.n >= 8;
-        let few = p.m <= 8 || p.n <= 4 || (work <= SMALL / 2 && !short) || square;
+        let short = p.k < SHORT && p.m >= 4 && p.n >= 8;
+        let few = p.n <= 4 || square || (!short && (p.m <= 8 || work <= SMALL / 2));
         if p.k == 1 && p.b.cs == 1 && p.n >= 32 {
             skinny::outer(p);
         } else if p.b.rs == 1 && p.a.cs == 1 && p.a.rs >= 0 && few && p.k > 1 {

@@ -187,7 +187,13 @@ pub fn windows<const N: usize, R>(nums: [Num; N], dtype: DType, f: impl FnOnce([
     if nums.iter().all(|n| matches!(n, Num::T(_))) {
         let nothing = Scalar::Bool(false);
         let nowhere = Number::new(nothing, DType::Bool);
-        let raws = nums.map(|n| n.tensor().map_or_else(|| nowhere.raw(), Tensor::raw));
+        // A loop: an array's `map` is at the compiler's whim a call for each element.
+        let mut raws = [nowhere.raw(); N];
+        for (raw, n) in raws.iter_mut().zip(&nums) {
+            if let Num::T(t) = n {
+                *raw = t.raw();
+            }
+        }
         return f(raws.each_ref());
     }
     let lane = rustnn_kernels::elementwise::lane(dtype);

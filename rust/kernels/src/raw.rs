@@ -66,6 +66,19 @@ impl<'a> Raw<'a> {
         self.ptr.cast()
     }
 
+    /// A matrix with rows and columns swapped; `dims` holds the new shape and strides. Itself unless it is a matrix.
+    #[must_use]
+    pub fn swapped<'b>(&self, dims: &'b mut ([usize; 2], [isize; 2])) -> Raw<'b>
+    where
+        'a: 'b,
+    {
+        if let (&[m, n], &[rs, cs]) = (self.shape, self.strides) {
+            *dims = ([n, m], [cs, rs]);
+            return Raw { shape: &dims.0, strides: &dims.1, ..*self };
+        }
+        *self
+    }
+
     /// Whether the elements lie row-major without gaps.
     #[must_use]
     pub fn is_contiguous(&self) -> bool {

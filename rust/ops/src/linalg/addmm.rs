@@ -183,10 +183,12 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
         }
     }
     // Two dimensions, which most calls have, need no views of anything.
-    let flat = match input.layout().view(&[rows, k]) {
-        Some(_) if si.len() == 2 => input.clone(),
-        Some(l) => input.view_of(l),
-        None => input.to_contiguous()?.view_of(rustnn_core::Layout::contiguous(&[rows, k])),
+    let flat = match si.len() {
+        2 => input.clone(),
+        _ => match input.layout().view(&[rows, k]) {
+            Some(l) => input.view_of(l),
+            None => input.to_contiguous()?.view_of(rustnn_core::Layout::contiguous(&[rows, k])),
+        },
     };
     let mut shape = Dims::from_slice(si);
     shape[si.len() - 1] = sw[0];
@@ -198,8 +200,8 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
         None => None,
     };
     let ep = Epilogue { bias: vector.as_ref().map(Tensor::raw), ..Epilogue::default() };
-    let right = weight.view_of(weight.layout().transpose(0, 1));
-    gemm::matmul(flat.raw(), right.raw_kept(weight.constant()), target.raw(), &ep)?;
+    let mut dims = Default::default();
+    gemm::matmul(flat.raw(), weight.raw_kept(weight.constant()).swapped(&mut dims), target.raw(), &ep)?;
     drop(target);
     if !needs_grad(&[input, weight]) && !bias.is_some_and(|b| needs_grad(&[b])) {
         return Ok(out);

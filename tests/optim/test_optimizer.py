@@ -207,6 +207,7 @@ def test_a_state_of_another_shape_is_an_error():
     opt.state[p]["exp_avg"] = p.detach()
     with pytest.raises(RuntimeError, match="shares memory"):
         opt.step()
+    assert opt.state[p]["step"].item() == 1  # a step that failed does not count
     opt.state[p]["exp_avg"] = None
     with pytest.raises(TypeError, match="exp_avgs"):
         opt.step()

@@ -60,14 +60,24 @@ fn items(a: &Args, states: [Option<usize>; 3]) -> Result<Items<'_>> {
     Ok(items)
 }
 
-/// Counts up step tensors (0-d) and gives the items their new counts.
-fn count(items: &mut [Item], steps: Option<&[Tensor]>) -> Result<()> {
-    for (item, t) in items.iter_mut().zip(steps.unwrap_or(&[])) {
+/// Runs `f` on items with their new step counts: step tensors (0-d) are counted up, and down again if it fails.
+fn counted<'a>(
+    mut items: Items<'a>,
+    steps: Option<&[Tensor]>,
+    f: impl FnOnce(&[Item<'a>]) -> Result<()>,
+) -> Result<()> {
+    let steps = steps.unwrap_or(&[]);
+    let write = |t: &Tensor, step: f64| copy::fill(&t.raw(), Scalar::Float(step)).map(|()| t.bump_version());
+    for (item, t) in items.iter_mut().zip(steps) {
         item.step = t.item()?.to_f64() + 1.0;
-        copy::fill(&t.raw(), Scalar::Float(item.step))?;
-        t.bump_version();
+        write(t, item.step)?;
     }
-    Ok(())
+    f(&items).inspect_err(|_| {
+        for (item, t) in items.iter().zip(steps) {
+            // It was written a moment ago.
+            let _ = write(t, item.step - 1.0);
+        }
+    })
 }
 
 impl Item<'_> {
@@ -187,12 +197,12 @@ fn adam(a: &Args) -> Result<Ret> {
         maximize: a.bool(12)?,
         decoupled: a.bool(13)?,
     };
-    let mut items = items(a, [Some(2), Some(3), Some(4)])?;
+    let items = items(a, [Some(2), Some(3), Some(4)])?;
     if items.iter().any(|i| i.s[0].is_none() || i.s[1].is_none() || (h.amsgrad && i.s[2].is_none())) {
         return Err(runtime_error!("_adam_step: a state is missing"));
     }
-    count(&mut items, list(a, 5, a.tensors(0)?.len(), "steps")?)?;
-    run!(&items, kernel::adam, h).ret()
+    let steps = list(a, 5, a.tensors(0)?.len(), "steps")?;
+    counted(items, steps, |items| run!(items, kernel::adam, h)).ret()
 }
 
 fn rmsprop(a: &Args) -> Result<Ret> {
@@ -205,15 +215,15 @@ fn rmsprop(a: &Args) -> Result<Ret> {
         centered: a.bool(11)?,
         maximize: a.bool(12)?,
     };
-    let mut items = items(a, [Some(2), Some(4), Some(3)])?;
+    let items = items(a, [Some(2), Some(4), Some(3)])?;
     if items
         .iter()
         .any(|i| i.s[0].is_none() || (h.momentum > 0.0 && i.s[1].is_none()) || (h.centered && i.s[2].is_none()))
     {
         return Err(runtime_error!("_rmsprop_step: a state is missing"));
     }
-    count(&mut items, list(a, 5, a.tensors(0)?.len(), "steps")?)?;
-    run!(&items, kernel::rmsprop, h).ret()
+    let steps = list(a, 5, a.tensors(0)?.len(), "steps")?;
+    counted(items, steps, |items| run!(items, kernel::rmsprop, h)).ret()
 }
 
 fn adagrad(a: &Args) -> Result<Ret> {
@@ -224,12 +234,12 @@ fn adagrad(a: &Args) -> Result<Ret> {
         eps: a.float(7)?,
         maximize: a.bool(8)?,
     };
-    let mut items = items(a, [Some(2), None, None])?;
+    let items = items(a, [Some(2), None, None])?;
     if items.iter().any(|i| i.s[0].is_none()) {
         return Err(runtime_error!("_adagrad_step: a state is missing"));
     }
-    count(&mut items, list(a, 3, a.tensors(0)?.len(), "steps")?)?;
-    run!(&items, kernel::adagrad, h).ret()
+    let steps = list(a, 3, a.tensors(0)?.len(), "steps")?;
+    counted(items, steps, |items| run!(items, kernel::adagrad, h)).ret()
 }
 
 /// Norm of all gradients together.

@@ -18,6 +18,7 @@ from .optimizer import (
     check_range,
     new_step,
     run_closure,
+    states_of,
     to_scalar,
     with_grads,
 )
@@ -94,7 +95,7 @@ class Adam(Optimizer):
 
     def step(self, closure: Closure = None) -> Any:
         """Does one update; returns the closure's loss, if there is one."""
-        loss = None if closure is None else run_closure(closure)
+        loss = run_closure(closure)
         for group in self.param_groups:
             lr = group["lr"]
             beta1, beta2 = group["betas"]
@@ -121,8 +122,7 @@ class Adam(Optimizer):
                 continue
             rows = [self.state[p] for p in params]
             _begin(params, rows, amsgrad)
-            states: list[Any] = [[row[name] for row in rows] if name else [] for name in names]
-            _native.adam_step(params, grads, *states, *options, differentiable=differentiable)
+            _native.adam_step(params, grads, *states_of(rows, names), *options, differentiable=differentiable)
         return loss
 
 

@@ -315,6 +315,11 @@ def with_grads(group: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
     return params, grads
 
 
+def states_of(rows: list[dict[str, Any]], names: tuple[str | None, ...]) -> list[Any]:
+    """For each name the states under it, parameter by parameter; an empty list for None."""
+    return [[row[name] for row in rows] if name else [] for name in names]
+
+
 def run_closure(closure: Closure) -> Any:
     """The loss that ``closure`` computes with gradients on; None without a closure."""
     if closure is None:

@@ -19,11 +19,14 @@ from .optimizer import (
     check_range,
     new_step,
     run_closure,
+    states_of,
     to_scalar,
     with_grads,
 )
 
 _step = _C._optimizer_step
+# Keys of Adagrad's states.
+_SUMS = ("sum", "step")
 
 
 class RMSprop(Optimizer):
@@ -83,7 +86,7 @@ class RMSprop(Optimizer):
 
     def step(self, closure: Closure = None) -> Any:
         """Does one update; returns the closure's loss, if there is one."""
-        loss = None if closure is None else run_closure(closure)
+        loss = run_closure(closure)
         for group in self.param_groups:
             momentum, centered, differentiable = group["momentum"], group["centered"], group["differentiable"]
             options: tuple[Any, ...] = (
@@ -111,8 +114,7 @@ class RMSprop(Optimizer):
                         row["momentum_buffer"] = rustnn.zeros_like(p)
                     if centered:
                         row["grad_avg"] = rustnn.zeros_like(p)
-            states: list[Any] = [[row[name] for row in rows] if name else [] for name in names]
-            _native.rmsprop_step(params, grads, *states, *options, differentiable=differentiable)
+            _native.rmsprop_step(params, grads, *states_of(rows, names), *options, differentiable=differentiable)
         return loss
 
 
@@ -182,7 +184,7 @@ class Adagrad(Optimizer):
 
     def step(self, closure: Closure = None) -> Any:
         """Does one update; returns the closure's loss, if there is one."""
-        loss = None if closure is None else run_closure(closure)
+        loss = run_closure(closure)
         for group in self.param_groups:
             differentiable = group["differentiable"]
             options: tuple[Any, ...] = (
@@ -192,11 +194,12 @@ class Adagrad(Optimizer):
                 group["eps"],
                 group["maximize"],
             )
-            if not differentiable and _step("_adagrad_step", group["params"], self.state, ("sum", "step"), options):
+            if not differentiable and _step("_adagrad_step", group["params"], self.state, _SUMS, options):
                 continue
             params, grads = with_grads(group)
             if params:
                 rows = [self.state[p] for p in params]
-                sums, steps = [row["sum"] for row in rows], [row["step"] for row in rows]
-                _native.adagrad_step(params, grads, sums, steps, *options, differentiable=differentiable)
+                _native.adagrad_step(
+                    params, grads, *states_of(rows, _SUMS), *options, differentiable=differentiable
+                )
         return loss

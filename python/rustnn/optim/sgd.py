@@ -79,7 +79,7 @@ class SGD(Optimizer):
 
     def step(self, closure: Closure = None) -> Any:
         """Does one update; returns the closure's loss, if there is one."""
-        loss = None if closure is None else run_closure(closure)
+        loss = run_closure(closure)
         for group in self.param_groups:
             lr, momentum, differentiable = group["lr"], group["momentum"], group["differentiable"]
             options: tuple[Any, ...] = (

@@ -106,6 +106,12 @@ impl<T> Pass<'_, T> {
         count(&self.axes.each_ref().map(|a| a.taps.len()))
     }
 
+    /// Whether the pass uses all taps, in the kernel's order, and those of an input channel lie together.
+    pub fn in_order(&self) -> bool {
+        let all = self.axes.iter().zip(self.weights.kernel).all(|(a, k)| a.taps.iter().map(|t| t.0).eq(0..k));
+        all && self.weights.input == self.taps()
+    }
+
     /// Flat index in the kernel of each tap that the pass uses, in its order.
     pub fn flat_taps(&self) -> Result<Vec<usize>> {
         let [_, h, w] = self.weights.kernel;

@@ -37,7 +37,7 @@ const LANES: usize = 8;
 pub fn suits<T>(p: &Pass<T>) -> bool {
     let [d, h, w] = [p.axes[0].n, p.axes[1].n, p.axes[2].n];
     let plane = d.saturating_mul(h).saturating_mul(w);
-    let steps = p.axes.iter().map(|a| a.taps.len()).product::<usize>().saturating_mul(p.cin);
+    let steps = p.taps().saturating_mul(p.cin);
     if plane == 0 || plane > SMALL || p.cout < 32 || steps < 32 || p.batch.saturating_mul(plane) < 16 {
         return false;
     }

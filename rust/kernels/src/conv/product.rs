@@ -108,8 +108,7 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
 pub fn suits_few<T>(p: &Pass<T>) -> bool {
     let outputs = p.axes.iter().map(|a| a.n).product::<usize>().saturating_mul(p.batch);
     let taps = p.taps();
-    let in_order = p.axes.iter().zip(p.weights.kernel).all(|(a, k)| a.taps.iter().map(|t| t.0).eq(0..k));
-    let whole = p.weights.input == taps && in_order && p.target.iter().zip(&p.axes).all(|(&t, a)| t == a.n);
+    let whole = p.in_order() && p.target.iter().zip(&p.axes).all(|(&t, a)| t == a.n);
     whole && (1..=FEW).contains(&outputs) && p.cout >= 8 && p.cin.saturating_mul(taps) >= 64
 }
 

@@ -38,10 +38,8 @@ pub fn suits<T: Gemm>(p: &Pass<T>, isa: Isa) -> bool {
     let line = &p.axes[2];
     let poor = line.step > 1 || (line.n as f64) < FULL * line.n.next_multiple_of(LANES) as f64;
     let whole = p.target.iter().zip(&p.axes).all(|(&t, a)| t == a.n && t > 0);
-    let taps = p.taps();
-    let in_order = p.axes.iter().zip(p.weights.kernel).all(|(a, k)| a.taps.iter().map(|t| t.0).eq(0..k));
-    let large = p.cout >= LEAST && p.cin.saturating_mul(taps) >= LEAST && p.batch > 0;
-    poor && whole && large && p.weights.input == taps && in_order && p.weights.keep.known(|| key(p, 0, T::micro(isa)))
+    let large = p.cout >= LEAST && p.cin.saturating_mul(p.taps()) >= LEAST && p.batch > 0;
+    poor && whole && large && p.in_order() && p.weights.keep.known(|| key(p, 0, T::micro(isa)))
 }
 
 fn key<T: Gemm>(p: &Pass<T>, g: usize, micro: &Micro<T>) -> Key {

@@ -25,7 +25,7 @@ mod winograd;
 mod winograd_tests;
 mod woven;
 
-use crate::gemm::blocked::Gemm;
+use crate::gemm::blocked::{Gemm, KC};
 use crate::packs::Keep;
 use crate::parallel::SendPtr;
 use crate::room::{self, or_stop};
@@ -82,14 +82,18 @@ unsafe fn run<T: Gemm>(pass: &Pass<T>, isa: Isa) -> Result<()> {
             planes::run(pass)
         } else if winograd::suits(pass) {
             winograd::run(pass, isa)
-        } else if product::suits(pass) {
-            product::run(pass, isa)
-        } else if pixels::suits(pass) {
-            pixels::run(pass, isa)
+        } else if product::suits(pass) || pixels::suits(pass) {
+            if turned::suits_planes(pass, isa) {
+                turned::run(pass, KC, isa)
+            } else if product::suits(pass) {
+                product::run(pass, isa)
+            } else {
+                pixels::run(pass, isa)
+            }
         } else if product::suits_few(pass) {
             product::run_few(pass, isa)
-        } else if turned::suits(pass, isa) {
-            turned::run(pass, isa)
+        } else if turned::suits_rows(pass, isa) {
+            turned::run(pass, direct::block(pass.taps()), isa)
         } else {
             direct::run(pass, isa)
         }

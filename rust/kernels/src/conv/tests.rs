@@ -155,7 +155,7 @@ fn check<T: Gemm>(input: &[usize], weight: &[usize], stride: usize, padding: usi
 #[test]
 fn agrees_with_plain_loops() {
     type Case = (&'static [usize], &'static [usize], usize, usize, usize, usize);
-    let cases: [Case; 61] = [
+    let cases: [Case; 66] = [
         // Few outputs.
         (&[1, 40, 2, 2], &[24, 40, 3, 3], 1, 1, 1, 1),
         (&[3, 20, 4, 3], &[18, 10, 3, 2], 2, 1, 1, 2),
@@ -187,6 +187,12 @@ fn agrees_with_plain_loops() {
         (&[1, 40, 700], &[80, 40, 5], 2, 2, 1, 1),
         (&[1, 24, 5, 6, 7], &[65, 24, 3, 2, 3], 2, 1, 1, 1),
         (&[1, 64, 13, 3], &[64, 64, 3, 3], 1, 0, 1, 1),
+        // The same where all outputs stand in one row: of several blocks of steps, groups, borders, three dimensions.
+        (&[1, 80, 7, 7], &[96, 80, 3, 3], 1, 1, 1, 1),
+        (&[1, 144, 5, 5], &[138, 72, 3, 3], 1, 1, 1, 2),
+        (&[1, 70, 3, 6], &[66, 70, 1, 1], 1, 0, 1, 1),
+        (&[1, 65, 11, 9], &[80, 65, 3, 3], 2, 0, 1, 1),
+        (&[1, 64, 4, 5, 5], &[72, 64, 2, 2, 2], 1, 0, 1, 1),
         // Lines that are cut.
         (&[1, 34, 4100], &[40, 34, 2], 1, 64, 64, 1),
         (&[1, 20, 3001], &[30, 20, 5], 3, 7, 2, 1),

@@ -5,8 +5,8 @@
 //! that is over. The caller takes units from the front and the first worker from the back (others by turns), so that
 //! what a thread wrote in one op it finds in its own cache in the next. `pending` counts units not finished; the caller
 //! returns when it reaches zero, that is, it waits for threads that took a unit, never for one that took none. Idle
-//! workers spin for 50 µs (work that follows at once then costs 0.1 µs instead of a wake-up's 12 to 33), then sleep in
-//! the kernel.
+//! workers spin for 50 µs (work that follows at once then costs 0.1 µs instead of a wake-up's 12 to 33), four times as long
+//! while what they sleep for keeps coming soon after, then sleep in the kernel.
 
 use super::futex;
 use super::interrupt;
@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 
 /// How long an idle thread spins before it sleeps. By time: a pause takes 4 to 140 cycles, as the CPU likes.
 const SPIN: Duration = Duration::from_micros(50);
+/// How long a worker spins that slept less than this: between two layers of a network the interpreter, whose code and
+/// objects the layer before put out of the caches, takes 100 µs and more.
+const LONGER: Duration = Duration::from_micros(200);
 /// Pauses between two looks at the clock.
 const PAUSES: usize = 16;
 /// Bits of the word for the end of the units left; as many below those for the first of them, the others are the
@@ -191,11 +194,12 @@ fn work_for(id: usize) -> bool {
 
 /// A worker's life.
 fn work(id: usize) {
+    let mut patience = SPIN;
     'awake: loop {
         take_part(id);
         if id < num_threads() {
             let since = Instant::now();
-            while since.elapsed() < SPIN {
+            while since.elapsed() < patience {
                 for _ in 0..PAUSES {
                     if work_for(id) {
                         continue 'awake;
@@ -213,7 +217,9 @@ fn work(id: usize) {
         SLEEPERS.0.fetch_add(1, Ordering::SeqCst);
         let calls = CALLS.load(Ordering::SeqCst);
         if !work_for(id) && id < num_threads() {
+            let since = Instant::now();
             futex::wait(&CALLS, calls);
+            patience = if since.elapsed() < LONGER { LONGER } else { (patience / 2).max(SPIN) };
         }
         SLEEPERS.0.fetch_sub(1, Ordering::SeqCst);
     }

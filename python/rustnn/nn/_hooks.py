@@ -12,16 +12,15 @@ from typing import Any
 
 from rustnn._hooks import RemovableHandle
 
-from ._base import Tensor
+from ._base import _C, Tensor
 
 Hooks = OrderedDict[int, Callable[..., Any]]
 
 
 class GlobalHooks:
-    """The hooks that run for every module. ``any`` is one test for the hot path of ``Module.__call__``."""
+    """The hooks that run for every module; the engine is told whether there are any, for the sake of other calls."""
 
     def __init__(self) -> None:
-        self.any = False
         self.forward_pre: Hooks = OrderedDict()
         self.forward: Hooks = OrderedDict()
         self.forward_with_kwargs: dict[int, bool] = OrderedDict()
@@ -34,8 +33,8 @@ class GlobalHooks:
         self.backward_is_full: bool | None = None
 
     def refresh(self) -> None:
-        """Recomputes ``any`` after a hook came or went."""
-        self.any = bool(self.forward_pre or self.forward or self.backward_pre or self.backward)
+        """Says whether there are any, after a hook came or went."""
+        _C._hook_every_module(bool(self.forward_pre or self.forward or self.backward_pre or self.backward))
 
 
 GLOBAL = GlobalHooks()

@@ -6,14 +6,15 @@ State dictionaries are in ``_state.py``, walking over submodules and conversion
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 from rustnn._hooks import RemovableHandle
 
-from . import _explain
 from ._base import _C, Tensor, typename
 from ._hooks import (
     GLOBAL,
@@ -44,10 +45,6 @@ __all__ = [
     "register_module_module_registration_hook",
     "register_module_parameter_registration_hook",
 ]
-
-_enter = _C._enter_module
-_leave = _C._leave_module
-_NOTHING: Any = object()  # "no argument was given"
 
 # Used by name in programs written for PyTorch.
 _ = (_EXTRA_STATE_KEY_SUFFIX, _IncompatibleKeys)
@@ -90,7 +87,20 @@ def _own_dict(module: Any) -> dict[str, Any]:
     return space
 
 
-class Module(StateDictMixin, TraverseMixin):
+class _CallSignature:
+    """What ``inspect.signature`` says of a module: of its call, which is no Python function; of classes nothing."""
+
+    def __get__(self, module: Any, owner: type) -> inspect.Signature:
+        if module is None:
+            raise AttributeError("__signature__")
+        call = owner.__call__
+        if call is not _C._Callable.__call__:
+            return inspect.signature(MethodType(call, module))
+        kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        return inspect.Signature([inspect.Parameter(n, k) for n, k in zip(("args", "kwargs"), kinds, strict=True)])
+
+
+class Module(_C._Callable, StateDictMixin, TraverseMixin):
     """Base class of all neural-network modules.
 
     A subclass assigns parameters, buffers and submodules as attributes in its
@@ -162,32 +172,9 @@ class Module(StateDictMixin, TraverseMixin):
 
     # -- the call ---------------------------------------------------------
 
-    def __call__(self, input: Any = _NOTHING, /, *args: Any, **kwargs: Any) -> Any:
-        """Runs the hooks and ``forward``.
-
-        The call of a module without hooks on one argument is what networks do
-        most: it costs this frame and five tests, and packs no tuple. While
-        a module that holds others runs, convolutions may wait for what
-        follows them (docs/performance.md, "Fused inference").
-        """
-        holds = False
-        try:
-            if self._modules:
-                holds = True
-                _enter()
-            if self._hooked or GLOBAL.any:
-                return self._call_with_hooks(args if input is _NOTHING else (input, *args), kwargs)
-            if args or kwargs or input is _NOTHING:
-                if input is _NOTHING:
-                    return self.forward(**kwargs)
-                return self.forward(input, *args, **kwargs)
-            return self.forward(input)
-        except Exception as error:
-            _explain.unwind(self, args if input is _NOTHING else (input, *args), error)
-            raise
-        finally:
-            if holds:
-                _leave()
+    # ``__call__`` is ``_C._Callable``'s: the hooks, if there are any, and ``forward``. While a module that holds others
+    # runs, convolutions may wait for what follows them (docs/performance.md, "Fused inference").
+    __signature__ = _CallSignature()
 
     def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
         return Module.__call__(self, *args, **kwargs)

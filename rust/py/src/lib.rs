@@ -10,6 +10,7 @@ mod error;
 mod factory;
 mod generator;
 mod index;
+mod module;
 mod node;
 mod node_names;
 mod operators;
@@ -68,6 +69,7 @@ fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
     system::install(m)?;
     profile::install(m)?;
     optim::install(m)?;
+    module::install(m)?;
     for f in [
         wrap_pyfunction!(get_default_dtype, m)?,
         wrap_pyfunction!(set_default_dtype, m)?,

@@ -82,18 +82,6 @@ fn _increment_version(t: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok::<(), rustnn_core::Error>(()).or_raise()
 }
 
-/// A call of a module that holds modules begins: until it ends, convolutions may wait for what follows them.
-#[pyfunction]
-fn _enter_module() {
-    later::enter();
-}
-
-/// The call ends, and with the outermost one all waiting.
-#[pyfunction]
-fn _leave_module(py: Python<'_>) -> PyResult<()> {
-    if later::leave() { py.detach(later::settle_all).or_raise() } else { Ok(()) }
-}
-
 /// Whether convolutions may wait for what follows them; returns what was set before.
 #[pyfunction]
 fn _set_fusion(on: bool) -> bool {
@@ -118,8 +106,6 @@ pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(memory_stats, m)?,
         wrap_pyfunction!(empty_cache, m)?,
         wrap_pyfunction!(_increment_version, m)?,
-        wrap_pyfunction!(_enter_module, m)?,
-        wrap_pyfunction!(_leave_module, m)?,
         wrap_pyfunction!(_set_fusion, m)?,
         wrap_pyfunction!(_waits, m)?,
     ] {

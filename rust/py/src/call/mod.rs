@@ -82,7 +82,7 @@ unsafe fn enter(
 ) -> *mut ffi::PyObject {
     // SAFETY: the GIL is held.
     let py = unsafe { Python::assume_attached() };
-    let call = std::panic::AssertUnwindSafe(|| -> PyResult<Py<PyAny>> {
+    guarded(py, || {
         let t = table()?;
         let Some(entry) = t.entries.get(n) else { return Err(PyRuntimeError::new_err("no such op")) };
         let nargs = nargs as usize;
@@ -105,8 +105,13 @@ unsafe fn enter(
             kwnames,
         };
         dispatch(py, t, entry, &given)
-    });
-    match std::panic::catch_unwind(call) {
+    })
+}
+
+/// What Python gets of a call: its result, or null and an exception, also of a panic.
+#[inline]
+pub fn guarded(py: Python<'_>, call: impl FnOnce() -> PyResult<Py<PyAny>>) -> *mut ffi::PyObject {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)) {
         Ok(Ok(obj)) => obj.into_ptr(),
         Ok(Err(e)) => {
             e.restore(py);

@@ -209,18 +209,8 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
         return Err(Error::Runtime("this convolution's input block is too large".into()));
     }
 
-    // Offsets of all taps, channel by channel, then kernel order.
-    let mut offsets: Vec<u32> = room::with_capacity(k)?;
     let flat = p.flat_taps()?;
-    for c in 0..p.cin {
-        for d in 0..p.axes[0].taps.len() {
-            for h in 0..p.axes[1].taps.len() {
-                for w in 0..p.axes[2].taps.len() {
-                    offsets.push((c * window.plane + window.tap(d, h, w)) as u32);
-                }
-            }
-        }
-    }
+    let offsets = window.offsets(p.cin, |at| at as u32)?;
     let parts: Vec<Part> = (0..whole[axis].div_ceil(rows))
         .map(|i| {
             let (mut from, mut to) = ([0; 3], whole);

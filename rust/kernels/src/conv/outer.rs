@@ -146,16 +146,7 @@ fn plan<'a, T: Gemm>(
     if image.saturating_mul(images) > u32::MAX as usize {
         return Err(Error::Runtime("this convolution's rows are too large".into()));
     }
-    let mut offsets = room::with_capacity(run * geo.taps())?;
-    for c in 0..run {
-        for d in 0..axes[0].taps.len() {
-            for h in 0..axes[1].taps.len() {
-                for w in 0..axes[2].taps.len() {
-                    offsets.push(c * window.plane + window.tap(d, h, w));
-                }
-            }
-        }
-    }
+    let offsets = window.offsets(run, |at| at)?;
     Ok(Plan { geo, micro, window, axis, rows, whole, images, image, run, offsets, grad, input })
 }
 

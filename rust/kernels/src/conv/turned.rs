@@ -172,17 +172,18 @@ fn plan<'a, T: Gemm>(p: &'a Pass<'a, T>, block: usize, packs: bool, micro: &'a M
     if apart.saturating_mul(block / taps + 2) > u32::MAX as usize {
         return Err(Error::Runtime("this convolution's input block is too large".into()));
     }
-    let mut tap_offsets = room::with_capacity(taps)?;
-    for (d, x) in p.axes[0].taps.iter().enumerate() {
-        for (h, y) in p.axes[1].taps.iter().enumerate() {
-            for (w, z) in p.axes[2].taps.iter().enumerate() {
-                tap_offsets.push(match &window {
-                    Some(window) => window.tap(d, h, w),
-                    None => (x.1 as usize * source[1] + y.1 as usize) * source[2] + z.1 as usize,
-                });
-            }
+    let tap_offsets = match &window {
+        Some(window) => window.taps()?,
+        None => {
+            let place = |x: isize, y: isize, z: isize| (x as usize * source[1] + y as usize) * source[2] + z as usize;
+            let [ax, ay, az] = &p.axes;
+            room::collected(
+                ax.taps
+                    .iter()
+                    .flat_map(|x| ay.taps.iter().flat_map(move |y| az.taps.iter().map(move |z| place(x.1, y.1, z.1)))),
+            )?
         }
-    }
+    };
     let mut offsets = room::with_capacity(k)?;
     let (mut first, mut next) = (0, 0);
     for c in 0..p.cin {

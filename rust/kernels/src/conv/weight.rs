@@ -8,7 +8,6 @@ use super::geometry::Geometry;
 use super::window::{AxisRun, Window};
 use crate::gemm::blocked::Gemm;
 use crate::parallel::{SendPtr, for_chunks, for_range};
-use crate::room;
 use crate::scratch;
 use rustnn_base::{Error, Result};
 use rustnn_simd::arch::DotArgs;
@@ -77,17 +76,7 @@ pub unsafe fn grad_weight<T: Gemm>(
     if image.saturating_mul(images) > u32::MAX as usize || far > u32::MAX as usize {
         return Err(Error::Runtime("this convolution's rows are too large".into()));
     }
-    let mut offsets = room::with_capacity(run * taps)?;
-    for c in 0..run {
-        for d in 0..axes[0].taps.len() {
-            for h in 0..axes[1].taps.len() {
-                for w in 0..axes[2].taps.len() {
-                    offsets.push(c * window.plane + window.tap(d, h, w));
-                }
-            }
-        }
-    }
-
+    let offsets = window.offsets(run, |at| at)?;
     let failed = AtomicBool::new(false);
     let reserve = if partials > 1 { partials * size } else { 0 };
     scratch::with(reserve, |sums: *mut T| {

@@ -3,6 +3,7 @@
 //! A chunk copies the rows it needs, borders filled with zeros, into memory that stays in L2. With a stride along the
 //! width, columns are dealt to as many runs as the stride, so that neighbouring outputs still read neighbours.
 
+use crate::room;
 use rustnn_base::dtype::Real;
 use rustnn_base::{Result, runtime_error};
 
@@ -68,11 +69,32 @@ impl Window {
     }
 
     /// Where channel 0 of tap `(d, h, w)` (indices into the axes' tap lists) lies relative to an output's base.
-    #[must_use]
-    pub fn tap(&self, d: usize, h: usize, w: usize) -> usize {
+    fn tap(&self, d: usize, h: usize, w: usize) -> usize {
         let at = |axis: usize, i: usize| (self.axes[axis].taps[i].1 - self.axes[axis].low()) as usize;
         let (x, step) = (at(2, w), self.axes[2].step);
         at(0, d) * self.slab + at(1, h) * self.row + (x % step) * self.run + x / step
+    }
+
+    /// Where the taps of channel 0 lie relative to an output's base, in the axes' order.
+    pub fn taps(&self) -> Result<Vec<usize>> {
+        let [nd, nh, nw] = self.axes.each_ref().map(|a| a.taps.len());
+        let mut taps = room::with_capacity(nd * nh * nw)?;
+        for d in 0..nd {
+            for h in 0..nh {
+                taps.extend((0..nw).map(|w| self.tap(d, h, w)));
+            }
+        }
+        Ok(taps)
+    }
+
+    /// The same for `channels` channels, one after another, as the kernel that reads them wants it.
+    pub fn offsets<I>(&self, channels: usize, index: impl Fn(usize) -> I) -> Result<Vec<I>> {
+        let taps = self.taps()?;
+        let mut offsets = room::with_capacity(channels * taps.len())?;
+        for c in 0..channels {
+            offsets.extend(taps.iter().map(|&at| index(c * self.plane + at)));
+        }
+        Ok(offsets)
     }
 
     /// Base of output `(d, h, w)` counted from the block's first output.

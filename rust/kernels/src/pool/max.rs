@@ -12,6 +12,8 @@ use rustnn_simd::{Isa, dispatch, isa};
 /// Windows that [`max_rows`] takes side by side, and how many must be alike.
 const SIDE: usize = 8;
 const LEAST: usize = 3;
+/// Windows that [`max_values`] takes side by side.
+const BLOCK: usize = 16;
 
 /// The largest value of each window; its place in the plane goes to `indices` (int64) if given. NaN wins.
 pub fn max_pool(input: Raw, w: &Windows, out: Raw, indices: Option<Raw>) -> Result<()> {
@@ -96,6 +98,36 @@ fn larger<T: Element>(a: T, b: T) -> T {
     if (b > a) | b.is_nan() { b } else { a }
 }
 
+/// `larger`, value by value. Of arrays, so that vectors hold them: in place, the choice becomes a masked store, which takes
+/// some CPUs tens of operations.
+#[inline(always)]
+fn larger_of<T: Element>(a: [T; BLOCK], b: [T; BLOCK]) -> [T; BLOCK] {
+    std::array::from_fn(
+        #[inline(always)]
+        |i| larger(a[i], b[i]),
+    )
+}
+
+/// Every `S`-th value from the first on.
+#[inline(always)]
+fn apart<T: Element, const S: usize>(x: &[T]) -> [T; BLOCK] {
+    let steps = &x.as_chunks::<S>().0[..BLOCK];
+    std::array::from_fn(
+        #[inline(always)]
+        |i| steps[i][0],
+    )
+}
+
+/// What `BLOCK` windows, `S` apart, see of a row: `count` values each, `step` apart.
+#[inline(always)]
+fn seen<T: Element, const S: usize>(x: &[T], count: usize, step: usize) -> [T; BLOCK] {
+    let mut m = apart::<T, S>(x);
+    for t in 1..count {
+        m = larger_of(m, apart::<T, S>(&x[t * step..]));
+    }
+    m
+}
+
 /// The largest values alone: of each row of the input those that windows see of it, then of these rows those of each
 /// window. That is the order in which a window is walked, so equal values and NaNs end as they do there.
 fn max_values<T: Element>(x: &[T], w: &Windows, y: &mut [T]) -> Result<()> {
@@ -105,7 +137,8 @@ fn max_values<T: Element>(x: &[T], w: &Windows, y: &mut [T]) -> Result<()> {
         max_plane(x, w, y, None);
         return Ok(());
     }
-    let (from, to, stride) = if w.alike.1 > w.alike.0 { w.alike } else { (0, 0, 1) };
+    let (from, to, stride) = w.alike;
+    let first = w.axes[2].get(from).copied();
     scratch::with(depth * height * cols, |rows: *mut T| {
         // SAFETY: room for a value per row and window; all are written before they are read.
         let rows = unsafe {
@@ -115,49 +148,59 @@ fn max_values<T: Element>(x: &[T], w: &Windows, y: &mut [T]) -> Result<()> {
         dispatch(
             #[inline(always)]
             || {
-                for (line, to_line) in x.chunks_exact(width).zip(rows.chunks_exact_mut(cols)) {
-                    let one = |s: &Span| (1..s.count).fold(line[s.start], |m, t| larger(m, line[s.start + t * s.step]));
-                    for (o, s) in w.axes[2].iter().enumerate() {
-                        if o < from || o >= to {
-                            to_line[o] = one(s);
-                        }
-                    }
-                    if from == to {
-                        continue;
-                    }
-                    let (first, run) = (w.axes[2][from], &mut to_line[from..to]);
-                    for t in 0..first.count {
-                        let tap = &line[first.start + t * first.step..];
-                        match stride {
-                            _ if t == 0 => run.iter_mut().zip(tap.iter().step_by(stride)).for_each(|(m, v)| *m = *v),
-                            1 => run.iter_mut().zip(tap).for_each(|(m, v)| *m = larger(*m, *v)),
-                            2 => {
-                                let (pairs, _) = tap.as_chunks::<2>();
-                                let n = pairs.len().min(run.len());
-                                run.iter_mut().zip(pairs).for_each(|(m, v)| *m = larger(*m, v[0]));
-                                // The last window's value may be the row's last one.
-                                if let (Some(m), Some(v)) = (run.get_mut(n), tap.get(2 * n)) {
-                                    *m = larger(*m, *v);
-                                }
+                for (line, to_line) in rows.chunks_exact_mut(cols).enumerate() {
+                    let x = &x[line * width..];
+                    let mut o = 0;
+                    while o < cols {
+                        if let Some(s) = first
+                            && (1..=2).contains(&stride)
+                            && (from..to).contains(&o)
+                            && to - from >= BLOCK
+                        {
+                            // The last block again, if the number is not a multiple.
+                            let at_once = o.min(to - BLOCK);
+                            let x = &x[s.start + (at_once - from) * stride..];
+                            // A value behind the last window's may be read: of the next row, but none is behind the last one.
+                            if (s.count - 1) * s.step + BLOCK * stride <= x.len() {
+                                let m = if stride == 1 {
+                                    seen::<T, 1>(x, s.count, s.step)
+                                } else {
+                                    seen::<T, 2>(x, s.count, s.step)
+                                };
+                                to_line[at_once..at_once + BLOCK].copy_from_slice(&m);
+                                o = at_once + BLOCK;
+                                continue;
                             }
-                            _ => run.iter_mut().zip(tap.iter().step_by(stride)).for_each(|(m, v)| *m = larger(*m, *v)),
                         }
+                        let s = &w.axes[2][o];
+                        to_line[o] = (1..s.count).fold(x[s.start], |m, t| larger(m, x[s.start + t * s.step]));
+                        o += 1;
                     }
                 }
                 let mut out = y.chunks_exact_mut(cols);
                 for d in &w.axes[0] {
                     for h in &w.axes[1] {
                         let Some(out) = out.next() else { return };
-                        for i in 0..d.count {
-                            for j in 0..h.count {
-                                let row = (d.start + i * d.step) * height + h.start + j * h.step;
-                                let row = &rows[row * cols..][..cols];
-                                if i + j == 0 {
-                                    out.copy_from_slice(row);
-                                } else {
-                                    out.iter_mut().zip(row).for_each(|(m, v)| *m = larger(*m, *v));
-                                }
+                        let row = |i: usize| {
+                            let (i, j) = (i / h.count, i % h.count);
+                            &rows[((d.start + i * d.step) * height + h.start + j * h.step) * cols..][..cols]
+                        };
+                        let all = d.count * h.count;
+                        let mut o = 0;
+                        while o < cols {
+                            if cols < BLOCK {
+                                out[o] = (1..all).fold(row(0)[o], |m, i| larger(m, row(i)[o]));
+                                o += 1;
+                                continue;
                             }
+                            // The last block again, if the number is not a multiple.
+                            let first = o.min(cols - BLOCK);
+                            let mut m = apart::<T, 1>(&row(0)[first..]);
+                            for i in 1..all {
+                                m = larger_of(m, apart::<T, 1>(&row(i)[first..]));
+                            }
+                            out[first..first + BLOCK].copy_from_slice(&m);
+                            o += BLOCK;
                         }
                     }
                 }

@@ -62,11 +62,11 @@ unsafe fn forward<'py>(
     unsafe {
         let empty = kwargs.is_null() || ffi::PyDict_Size(kwargs) == 0;
         let result = if hooked {
-            let none = if kwargs.is_null() { ffi::PyDict_New() } else { ffi::Py_NewRef(kwargs) };
-            let none = Bound::from_owned_ptr_or_err(py, none)?;
+            let given = if kwargs.is_null() { ffi::PyDict_New() } else { ffi::Py_NewRef(kwargs) };
+            let given = Bound::from_owned_ptr_or_err(py, given)?;
             let method = intern!(py, "_call_with_hooks").as_ptr();
             let end: *mut ffi::PyObject = std::ptr::null_mut();
-            ffi::PyObject_CallMethodObjArgs(slf.as_ptr(), method, args, none.as_ptr(), end)
+            ffi::PyObject_CallMethodObjArgs(slf.as_ptr(), method, args, given.as_ptr(), end)
         } else if empty && ffi::PyTuple_Size(args) == 1 {
             let end: *mut ffi::PyObject = std::ptr::null_mut();
             ffi::PyObject_CallMethodObjArgs(slf.as_ptr(), name, ffi::PyTuple_GetItem(args, 0), end)

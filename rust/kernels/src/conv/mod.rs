@@ -84,7 +84,7 @@ unsafe fn run<T: Gemm>(pass: &Pass<T>, isa: Isa) -> Result<()> {
             winograd::run(pass, isa)
         } else if product::suits(pass) || pixels::suits(pass) {
             if turned::suits_planes(pass, isa) {
-                turned::run(pass, KC, isa)
+                turned::run(pass, KC, true, isa)
             } else if product::suits(pass) {
                 product::run(pass, isa)
             } else {
@@ -93,7 +93,7 @@ unsafe fn run<T: Gemm>(pass: &Pass<T>, isa: Isa) -> Result<()> {
         } else if product::suits_few(pass) {
             product::run_few(pass, isa)
         } else if turned::suits_rows(pass, isa) {
-            turned::run(pass, direct::block(pass.taps()), isa)
+            turned::run(pass, direct::block(pass.taps()), pass.axes[2].step > 1, isa)
         } else {
             direct::run(pass, isa)
         }

@@ -92,13 +92,12 @@ struct Band {
     places: Vec<usize>,
 }
 
-/// Runs a pass, `block` steps of each sum at a time.
+/// Runs a pass, `block` steps of each sum at a time; `packs` what outputs read first. Lines of neighbours stay in L1 without;
+/// of planes and of every other value too little does.
 ///
 /// # Safety
 /// As [`super::direct::run`]; [`suits_rows`] or [`suits_planes`].
-pub unsafe fn run<T: Gemm>(p: &Pass<T>, block: usize, isa: Isa) -> Result<()> {
-    // Lines of neighbours stay in L1; of planes and of every other value too little does.
-    let packs = p.axes[2].step > 1 || suits_planes(p, isa);
+pub unsafe fn run<T: Gemm>(p: &Pass<T>, block: usize, packs: bool, isa: Isa) -> Result<()> {
     let plan = plan(p, block, packs, T::micro(isa))?;
     let (micro, k, cout) = (plan.micro, plan.k, p.cout);
     let failed = AtomicBool::new(false);

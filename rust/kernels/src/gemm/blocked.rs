@@ -21,8 +21,12 @@ const MC: usize = 192;
 /// Values of B packed at once for all threads (f32: 8 MiB).
 const SHARED: usize = 2 << 20;
 /// Up to this many columns A is read where it lies: each value is used so few times that packing it, about a cycle per
-/// value, would cost more than it gives (at 128 columns a seventh of the product).
-const IN_PLACE: usize = 768;
+/// value, would cost more than it gives (at 128 columns up to a seventh of the product). From some 400 on packing costs
+/// nothing that could be measured, and gives a tenth where another machine's thread has half of the core's caches.
+const IN_PLACE: usize = 256;
+/// Rows a multiple of so many bytes apart leave half of the sets of L2 (512 KiB of 8 ways) empty, and more the higher the
+/// power of two in it.
+const SPREAD: usize = 2048;
 /// Panels of this many values together do not stay in L2 from one block of rows to the next: they are fetched ahead (a
 /// tenth of a product of 1024 rows and columns and more; below it costs a few hundredths).
 const FAR: usize = 256 << 10;
@@ -73,10 +77,10 @@ pub(crate) enum Block<T> {
     InPlace(View<T>),
 }
 
-/// Whether A is read where it lies: rows contiguous, few columns that use them, and rows that do not fall on the same few
-/// sets of the cache (neither of which holds for a transposed A, whose steps are a row apart).
+/// Whether A is read where it lies: rows contiguous, few columns that use them, and rows that do not fall on a part
+/// of the sets of the cache (neither of which holds for a transposed A, whose steps are a row apart).
 fn in_place<T>(p: &Problem<T>) -> bool {
-    p.n <= IN_PLACE && p.a.cs == 1 && (p.a.rs.unsigned_abs() * size_of::<T>()) % 4096 != 0
+    p.n <= IN_PLACE && p.a.cs == 1 && (p.a.rs.unsigned_abs() * size_of::<T>()) % SPREAD != 0
 }
 
 /// Multiplies one block of A (`mb` rows in panels) with packed panels of B, into C at `(i0, j0)`.

@@ -79,6 +79,36 @@ unsafe fn deal<T: Real, const W: usize>(src: View<T>, kc: usize, dst: *mut T) {
     }
 }
 
+/// Panels that steps of neighbouring rows are dealt to at a time: whole lines of the steps.
+const BESIDE: usize = 8;
+
+/// Deals `kc` steps of `BESIDE * MR` neighbouring rows to as many panels of `MR`, `W` values at a time: what is too much
+/// the panel's next step overwrites.
+///
+/// # Safety
+/// `src` shows `BESIDE * MR` rows and `W - MR` more, each step's contiguous; `dst` has room for them.
+#[inline(always)]
+unsafe fn deal_rows<T: Real, const MR: usize, const W: usize>(src: View<T>, kc: usize, dst: *mut T) {
+    for k in 0..kc {
+        let step = src.ptr.wrapping_offset(k as isize * src.cs);
+        let next = step.wrapping_offset(AHEAD * src.cs);
+        for i in (0..BESIDE * MR).step_by(64 / size_of::<T>()) {
+            fetch(next.wrapping_add(i));
+        }
+        for p in 0..BESIDE {
+            // SAFETY: by this function's contract; past the last step of a panel nothing is written.
+            unsafe {
+                let (from, to) = (step.add(p * MR), dst.add(p * MR * kc + k * MR));
+                if k + 1 < kc {
+                    to.cast::<[T; W]>().write_unaligned(from.cast::<[T; W]>().read_unaligned());
+                } else {
+                    to.cast::<[T; MR]>().write_unaligned(from.cast::<[T; MR]>().read_unaligned());
+                }
+            }
+        }
+    }
+}
+
 /// Copies `w x kc` values so that `dst[k * width + i] = src(i, k)`; places `w..width` of each step become zero. With
 /// `spare`, eight rows may be read and eight places of the last step written though `w` is less.
 ///
@@ -143,7 +173,20 @@ pub unsafe fn pack_a<T: Real>(micro: &Micro<T>, a: View<T>, m: usize, kc: usize,
     dispatch(
         #[inline(always)]
         || {
-            for p in 0..panels {
+            let mut p = 0;
+            while a.rs == 1 && m == panels * micro.mr() && p + BESIDE < panels {
+                let i0 = p * micro.mr();
+                // SAFETY: `BESIDE` whole panels of rows from i0 on, after which there is another, and their places in `dst`.
+                unsafe {
+                    match micro.mr() {
+                        6 => deal_rows::<T, 6, 8>(a.at(i0, 0), kc, dst.add(i0 * kc)),
+                        12 => deal_rows::<T, 12, 16>(a.at(i0, 0), kc, dst.add(i0 * kc)),
+                        _ => break,
+                    }
+                }
+                p += BESIDE;
+            }
+            for p in p..panels {
                 let (i0, i1) = (panel_start(p, panels, m), panel_start(p + 1, panels, m));
                 // A panel of six is made of eight rows whose last two the next panel's first step overwrites.
                 let spare = i0 + 8 <= m && (m - i1) * kc >= 8;

@@ -3,7 +3,7 @@
 //! [`forward`], [`grad_input`] (which is also the transposed convolution) and [`grad_weight`] choose their way by the shape
 //! alone; no matrix of patches is built and no layout is changed. Most read a small padded copy of the rows they need
 //! ([`window`]): [`direct`] the first two, [`outer`] the weight's gradient, [`weight`] that of few output channels. One tap
-//! is a product as it stands, few outputs are dot products with the weight ([`product`]); depthwise planes are done one by
+//! is a product as it stands ([`points`] for the weight's gradient), few outputs are dot products with the weight ([`product`]); depthwise planes are done one by
 //! one ([`planes`]); of images so small that their rows would not fill vectors the outputs stand side by side ([`pixels`]);
 //! 3×3 in steps of one goes by fewer multiplications where there are channels to pay for transforms ([`winograd`]); where a
 //! packed copy of the weight is kept, strided ones and those of poor rows have output channels in their lanes ([`turned`]).
@@ -13,6 +13,7 @@ mod geometry;
 mod outer;
 mod pixels;
 mod planes;
+mod points;
 mod product;
 pub mod steps;
 #[cfg(test)]
@@ -224,6 +225,8 @@ fn grad_weight_of<T: Gemm>(geo: Geometry, dy: &[T], x: &[T], dw: &mut [T], isa: 
             planes::grad_weight(&geo, &axes, dy, x, dw)
         } else if pixels::suits_weight(&geo) {
             pixels::grad_weight(&geo, &axes, dy, x, dw, isa)
+        } else if points::suits(&geo) {
+            points::grad_weight(&geo, dy, x, dw, isa)
         } else if outer::suits(&geo) {
             outer::grad_weight(&geo, &axes, dy, x, dw, isa)
         } else {

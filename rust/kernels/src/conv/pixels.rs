@@ -10,13 +10,14 @@ use super::geometry::Geometry;
 use super::window::AxisRun;
 use crate::gemm::View;
 use crate::gemm::blocked::{Block, Gemm, KC, PACK, Problem, tiles};
+use crate::gemm::pack::{panel_start, strip};
 use crate::packs::{self, Keep, Order};
 use crate::parallel::{SendPtr, for_range};
 use crate::room;
 use crate::scratch;
 use rustnn_base::{Error, Result};
 use rustnn_simd::Isa;
-use rustnn_simd::arch::Add;
+use rustnn_simd::arch::{Add, Micro};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Values of packed patches at a time (f32: 8 MiB).
@@ -24,6 +25,8 @@ const SHARED: usize = 2 << 20;
 /// Rows and panels of columns in a chunk of the product.
 const ROWS: usize = 126;
 const PANELS: usize = 8;
+/// Panels of rows that are packed at a time.
+const UP: usize = 16;
 /// Columns of the widest panel of any instruction set.
 const WIDEST: usize = 32;
 /// Images above this many outputs have rows long enough for the direct way.
@@ -315,26 +318,28 @@ pub unsafe fn grad_weight<T: Gemm>(
     let (plane, columns) = (geo.out_plane(), geo.cin * geo.taps());
     let pixels = geo.batch * plane;
     let up = cout.div_ceil(micro.mr());
+    // Each column is a channel as it lies.
+    let pointwise = geo.axes.iter().all(|a| a.kernel == 1 && a.stride == 1 && a.padding == 0);
     let failed = AtomicBool::new(false);
     let (grad, input, weight) = (SendPtr(grad.cast_mut()), SendPtr(input.cast_mut()), SendPtr(weight));
     for g in 0..geo.groups {
         scratch::with(cout * pixels, |pa: *mut T| {
             let pa = SendPtr(pa);
-            for_range(pixels.div_ceil(KC), (PACK / (cout * KC)).max(1), |range| {
-                for k0 in range.map(|b| b * KC) {
-                    let kc = KC.min(pixels - k0);
-                    for q in 0..up {
-                        let (m0, m1) = (q * cout / up, (q + 1) * cout / up);
-                        // SAFETY: outputs k0..k0 + kc of the gradient; the panel's own place.
+            let runs = up.div_ceil(UP);
+            for_range(pixels.div_ceil(KC) * runs, (PACK / (UP * micro.mr() * KC)).max(1), |range| {
+                for i in range {
+                    let (k0, q0) = (i / runs * KC, i % runs * UP);
+                    let (kc, q1) = (KC.min(pixels - k0), (q0 + UP).min(up));
+                    for q in q0..q1 {
+                        let (m0, m1) = (panel_start(q, up, cout), panel_start(q + 1, up, cout));
+                        let from = grad.get().wrapping_add((g * cout + m0) * plane).cast_const();
+                        // What is too much of eight rows the next panel overwrites, if it is made after this one.
+                        let spare = m0 + 8 <= cout && q + 1 < q1 && kc >= 8;
+                        // SAFETY: outputs k0..k0 + kc of the gradient's planes; the panel's own place, and the next one's.
                         unsafe {
                             let to = pa.get().add(k0 * cout + m0 * kc);
-                            for k in 0..kc {
-                                let (image, place) = ((k0 + k) / plane, (k0 + k) % plane);
-                                let from = grad.get().add((image * geo.groups + g) * cout * plane + place);
-                                for m in m0..m1 {
-                                    *to.add(k * (m1 - m0) + m - m0) = *from.add(m * plane);
-                                }
-                            }
+                            let image = geo.groups * cout * plane;
+                            pack_planes(micro, from, image, plane, m1 - m0, k0, kc, m1 - m0, spare, to);
                         }
                     }
                 }
@@ -367,7 +372,13 @@ pub unsafe fn grad_weight<T: Gemm>(
                                 unsafe {
                                     let to = pb.add(j * kc);
                                     let wide = w.next_multiple_of(lanes);
-                                    pack_columns(geo, axes, input.get(), g, k0, kc, j0 + j, w, wide, to);
+                                    if pointwise {
+                                        let from = input.get().add((g * geo.cin + j0 + j) * plane).cast_const();
+                                        let image = geo.groups * geo.cin * plane;
+                                        pack_planes(micro, from, image, plane, w, k0, kc, wide, false, to);
+                                    } else {
+                                        pack_columns(geo, axes, input.get(), g, k0, kc, j0 + j, w, wide, to);
+                                    }
                                 }
                             }
                             let a = Block::Packed(pa.get().wrapping_add(k0 * cout).cast_const());
@@ -386,6 +397,35 @@ pub unsafe fn grad_weight<T: Gemm>(
         return Err(Error::out_of_memory((nr * PANELS * KC * size_of::<T>()) as u64));
     }
     Ok(())
+}
+
+/// Packs places `k0..k0 + kc` of `w` planes, counted through the images (`image` values apart), as steps of a panel:
+/// `dst[k * width + i]` is that of plane `i`, zero for `i` from `w` on. `spare` as in [`strip`].
+///
+/// # Safety
+/// `src` is the first plane in the first image, all exist, and `dst` has room for `kc * width`; with `spare` there are eight
+/// planes, and eight places for the last step.
+unsafe fn pack_planes<T: Gemm>(
+    micro: &Micro<T>,
+    src: *const T,
+    image: usize,
+    plane: usize,
+    w: usize,
+    k0: usize,
+    kc: usize,
+    width: usize,
+    spare: bool,
+    dst: *mut T,
+) {
+    let mut k = 0;
+    while k < kc {
+        let (n, place) = ((k0 + k) / plane, (k0 + k) % plane);
+        let run = (plane - place).min(kc - k);
+        let from = View { ptr: src.wrapping_add(n * image + place), rs: plane as isize, cs: 1 };
+        // SAFETY: by this function's contract.
+        unsafe { strip(micro.turn, from, w, run, width, spare, dst.add(k * width)) };
+        k += run;
+    }
 }
 
 /// Packs what outputs `k0..k0 + kc` read at columns `j..j + w` (channel and tap): `dst[k * width + i]`, zero where there is

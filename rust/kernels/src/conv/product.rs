@@ -66,7 +66,7 @@ pub fn suits<T>(p: &Pass<T>) -> bool {
         && p.source == p.target
         && p.cout >= 8
         && p.cin >= 16
-        && p.axes[2].n >= if p.batch == 1 { 32 } else { 64 }
+        && p.axes[2].n >= if p.batch == 1 { 32 } else { 48 }
 }
 
 /// Runs a pass of one tap: `dst[n, g] = weight[g] * src[n, g]` for every image, the weight packed once.

@@ -155,7 +155,7 @@ fn check<T: Gemm>(input: &[usize], weight: &[usize], stride: usize, padding: usi
 #[test]
 fn agrees_with_plain_loops() {
     type Case = (&'static [usize], &'static [usize], usize, usize, usize, usize);
-    let cases: [Case; 66] = [
+    let cases: [Case; 73] = [
         // Few outputs.
         (&[1, 40, 2, 2], &[24, 40, 3, 3], 1, 1, 1, 1),
         (&[3, 20, 4, 3], &[18, 10, 3, 2], 2, 1, 1, 2),
@@ -171,6 +171,15 @@ fn agrees_with_plain_loops() {
         (&[2, 48, 10, 13], &[34, 24, 1, 1], 1, 0, 1, 2),
         (&[2, 40, 19, 17], &[24, 40, 1, 1], 2, 0, 1, 1),
         (&[2, 8, 5, 9, 7], &[20, 4, 1, 1, 1], 3, 0, 1, 2),
+        // The weight's gradient of one tap: either side packed, lanes and rows cut, one to many groups of runs.
+        (&[3, 16, 40, 43], &[50, 16, 1, 1], 1, 0, 1, 1),
+        (&[2, 70, 23, 24], &[18, 70, 1, 1], 1, 0, 1, 1),
+        (&[1, 137, 8, 8], &[400, 137, 1, 1], 1, 0, 1, 1),
+        (&[4, 410, 9, 8], &[150, 410, 1, 1], 1, 0, 1, 1),
+        (&[2, 27, 601], &[30, 9, 1], 1, 0, 1, 3),
+        (&[1, 8, 70, 71], &[8, 8, 1, 1], 1, 0, 1, 1),
+        // Small planes of many images, of more blocks of places than one.
+        (&[11, 40, 7, 7], &[230, 40, 1, 1], 1, 0, 1, 1),
         // Weights of many output channels, of rows cut and whole, and of long lines.
         (&[5, 6, 30, 31], &[150, 6, 3, 3], 1, 1, 1, 1),
         (&[9, 34, 12, 11], &[20, 34, 3, 3], 2, 1, 1, 1),

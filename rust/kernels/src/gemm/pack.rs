@@ -40,7 +40,7 @@ pub fn panel_start(p: usize, panels: usize, m: usize) -> usize {
 /// Copies `kc` runs of `W` neighbouring values to every `width`-th place.
 ///
 /// # Safety
-/// As [`strip`], with `src.rs == 1`.
+/// As [`interleave`], with `src.rs == 1`.
 #[inline(always)]
 unsafe fn columns<T: Real, const W: usize>(src: View<T>, kc: usize, width: usize, dst: *mut T) {
     for k in 0..kc {
@@ -109,22 +109,23 @@ unsafe fn deal_rows<T: Real, const MR: usize, const W: usize>(src: View<T>, kc: 
     }
 }
 
-/// Copies `w x kc` values so that `dst[k * width + i] = src(i, k)`; places `w..width` of each step become zero. With
+/// Copies `w x kc` values so that `dst[k * width + i] = src(i, k)`; places `w..width` of each step stay as they are. With
 /// `spare`, eight rows may be read and eight places of the last step written though `w` is less.
 ///
 /// # Safety
 /// `src` shows `w x kc` readable values (`8 x kc` if `spare`); `dst` has room for `width * kc` (and the spare ones).
 #[inline(always)]
-unsafe fn strip<T: Real>(turn: TurnFn<T>, src: View<T>, w: usize, kc: usize, width: usize, spare: bool, dst: *mut T) {
+pub(crate) unsafe fn interleave<T: Real>(
+    turn: TurnFn<T>,
+    src: View<T>,
+    w: usize,
+    kc: usize,
+    width: usize,
+    spare: bool,
+    dst: *mut T,
+) {
     // SAFETY: every index below is within what the caller vouches for.
     unsafe {
-        if w < width {
-            for k in 0..kc {
-                for i in w..width {
-                    *dst.add(k * width + i) = T::ZERO;
-                }
-            }
-        }
         if src.rs == 1 {
             // Widths of full panels as constants: a copy of unknown length is a call.
             match w {
@@ -162,6 +163,33 @@ unsafe fn strip<T: Real>(turn: TurnFn<T>, src: View<T>, w: usize, kc: usize, wid
                 }
             }
         }
+    }
+}
+
+/// As [`interleave`]; places `w..width` of each step become zero.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(crate) unsafe fn strip<T: Real>(
+    turn: TurnFn<T>,
+    src: View<T>,
+    w: usize,
+    kc: usize,
+    width: usize,
+    spare: bool,
+    dst: *mut T,
+) {
+    // SAFETY: passed on; places within `width * kc`.
+    unsafe {
+        if w < width {
+            for k in 0..kc {
+                for i in w..width {
+                    *dst.add(k * width + i) = T::ZERO;
+                }
+            }
+        }
+        interleave(turn, src, w, kc, width, spare, dst);
     }
 }
 

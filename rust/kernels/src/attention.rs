@@ -266,16 +266,21 @@ impl<T: Math> Forward<T> {
             );
             self.mix(m, j0, n, d.ev);
         }
-        for i in 0..m {
-            // SAFETY: row i of the output block.
-            let o = unsafe { std::slice::from_raw_parts_mut(out.at(i, 0).ptr.cast_mut(), d.ev) };
-            let none = self.sum[i] == T::ZERO;
-            let inv = if none { T::ZERO } else { T::ONE / self.sum[i] };
-            for (o, a) in o.iter_mut().zip(&self.acc[i * d.ev..]) {
-                *o = *a * inv;
-            }
-            lse[i] = if none { T::NEG_INFINITY } else { self.max[i] + Math::ln(self.sum[i]) };
-        }
+        dispatch(
+            #[inline(always)]
+            || {
+                for i in 0..m {
+                    // SAFETY: row i of the output block.
+                    let o = unsafe { std::slice::from_raw_parts_mut(out.at(i, 0).ptr.cast_mut(), d.ev) };
+                    let none = self.sum[i] == T::ZERO;
+                    let inv = if none { T::ZERO } else { T::ONE / self.sum[i] };
+                    for (o, a) in o.iter_mut().zip(&self.acc[i * d.ev..]) {
+                        *o = *a * inv;
+                    }
+                    lse[i] = if none { T::NEG_INFINITY } else { self.max[i] + Math::ln(self.sum[i]) };
+                }
+            },
+        );
     }
 
     /// Scores of the block's queries with keys j0..j0+n (and with those that share a panel with the last of them).

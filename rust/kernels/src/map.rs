@@ -10,7 +10,8 @@ use crate::copy::check_broadcast;
 use crate::parallel::SendPtr;
 use crate::plan::Plan;
 use crate::{Raw, parallel};
-use rustnn_base::{DType, Result};
+use rustnn_base::{DType, Element, Result};
+use rustnn_simd::dispatch;
 use std::mem::MaybeUninit;
 
 /// Elements that pass through the stack at a time.
@@ -34,6 +35,20 @@ enum Mode {
 }
 
 type Buffer = MaybeUninit<[u64; BLOCK]>;
+
+/// Sets `dst[i]` to `f(i)`.
+pub fn by_index<T: Element>(dst: &mut [T], f: impl Fn(usize) -> T + Sync) {
+    parallel::for_slices(dst, GRAIN, |start, piece| {
+        dispatch(
+            #[inline(always)]
+            || {
+                for (i, d) in piece.iter_mut().enumerate() {
+                    *d = f(start + i);
+                }
+            },
+        );
+    });
+}
 
 /// Runs `run` over `ops[0]` (the destination) and `ops[1..]` (the sources, broadcast to it). `dtypes` are what the
 /// loop reads and writes. A source may be the destination itself, exactly; other overlap is the caller's to refuse.

@@ -21,6 +21,30 @@ macro_rules! horner {
 }
 pub(crate) use horner;
 
+/// C's `fmod`, exact. Where the quotient is so small that it is off by a fraction at most, `a - qb` has no rounding, whether
+/// `q` is the whole part or, rounded up to it, the next number: what is left is a multiple of the last place of `b`, and not
+/// larger than `b`.
+macro_rules! fmod {
+    ($t:ident, $a:expr, $b:expr) => {{
+        const FEW: $t = (1_u64 << ($t::MANTISSA_DIGITS - 2)) as $t;
+        let (a, b): ($t, $t) = ($a, $b);
+        let q = (a / b).trunc();
+        if q.abs() < FEW && b.is_finite() {
+            let r = (-q).mul_add(b, a);
+            let r = if r != 0.0 && (r < 0.0) != (a < 0.0) { r + b.abs().copysign(a) } else { r };
+            r.copysign(a)
+        } else {
+            // A call that is not made for its value's sake alone: `%` by itself is computed for every element.
+            #[cold]
+            #[inline(never)]
+            fn far(a: $t, b: $t) -> $t {
+                a % b
+            }
+            far(a, b)
+        }
+    }};
+}
+
 /// The functions of [`Math`] that both precisions have under the same name.
 macro_rules! functions {
     ($($name:ident),* $(,)?) => {
@@ -50,7 +74,7 @@ macro_rules! functions {
             #[inline(always)] fn pow(self, y: f32) -> f32 { single::pow(self, y) }
             #[inline(always)] fn atan2(self, x: f32) -> f32 { double::atan2(f64::from(self), f64::from(x)) as f32 }
             #[inline(always)] fn hypot(self, y: f32) -> f32 { single::hypot(self, y) }
-            #[inline(always)] fn fmod(self, y: f32) -> f32 { self % y }
+            #[inline(always)] fn fmod(self, y: f32) -> f32 { fmod!(f32, self, y) }
             #[inline(always)] fn nextafter(self, y: f32) -> f32 { single::nextafter(self, y) }
             #[inline(always)] fn by_f64(self, f: impl Fn(f64) -> f64) -> f32 { f(f64::from(self)) as f32 }
             #[inline(always)] fn phi_density(self) -> (f32, f32) { single::phi_density(self) }
@@ -62,7 +86,7 @@ macro_rules! functions {
             #[inline(always)] fn pow(self, y: f64) -> f64 { f64::powf(self, y) }
             #[inline(always)] fn atan2(self, x: f64) -> f64 { double::atan2(self, x) }
             #[inline(always)] fn hypot(self, y: f64) -> f64 { f64::hypot(self, y) }
-            #[inline(always)] fn fmod(self, y: f64) -> f64 { self % y }
+            #[inline(always)] fn fmod(self, y: f64) -> f64 { fmod!(f64, self, y) }
             #[inline(always)] fn nextafter(self, y: f64) -> f64 { double::nextafter(self, y) }
             #[inline(always)] fn by_f64(self, f: impl Fn(f64) -> f64) -> f64 { f(self) }
             #[inline(always)] fn phi_density(self) -> (f64, f64) {

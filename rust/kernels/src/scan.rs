@@ -20,6 +20,9 @@ pub enum Scan {
 /// Which extreme a running maximum or minimum keeps.
 pub use crate::reduce::Best;
 
+/// Elements of a line at a time: they stay in L1.
+const PIECE: usize = 1024;
+
 /// A line of elements along a dimension: where it starts and how far apart its elements lie.
 struct Lines<'a> {
     raw: &'a Raw<'a>,
@@ -44,18 +47,22 @@ impl<'a> Lines<'a> {
         }
         p
     }
-    /// Reads a line of `X`s.
-    fn load<X: Element>(&self, line: usize, out: &mut [X], raw: &mut [u64]) {
-        let (p, n) = (self.origin(line), out.len());
+    /// Where element `first` of a line lies.
+    fn at(&self, line: usize, first: usize) -> *mut u8 {
+        self.origin(line).wrapping_offset(first as isize * self.step)
+    }
+    /// Reads a line of `X`s from element `first` on.
+    fn load<X: Element>(&self, line: usize, first: usize, out: &mut [X], raw: &mut [u64]) {
+        let (p, n) = (self.at(line, first), out.len());
         // SAFETY: the line lies inside the window; `raw` has room for n elements of at most 8 bytes.
         unsafe {
             gather(raw.as_mut_ptr().cast(), p, self.step, n, self.size);
             convert(self.raw.dtype(), X::DTYPE)(out.as_mut_ptr().cast(), raw.as_ptr().cast(), n);
         }
     }
-    /// Writes a line of `X`s.
-    fn store<X: Element>(&self, line: usize, from: &[X], raw: &mut [u64]) {
-        let (p, n) = (self.origin(line), from.len());
+    /// Writes a line of `X`s from element `first` on.
+    fn store<X: Element>(&self, line: usize, first: usize, from: &[X], raw: &mut [u64]) {
+        let (p, n) = (self.at(line, first), from.len());
         // SAFETY: as in `load`; each line is written by one thread.
         unsafe {
             convert(X::DTYPE, self.raw.dtype())(raw.as_mut_ptr().cast(), from.as_ptr().cast(), n);
@@ -85,41 +92,56 @@ pub fn scan(op: Scan, dst: &Raw, src: &Raw, dim: usize) -> Result<()> {
     let (from, to) = (Lines::new(src, dim), Lines::new(dst, dim));
     let float = dst.dtype().is_float();
     lines(src, dim, |range, n| {
-        let mut raw = or_stop(room::filled(n, 0u64));
+        let mut raw = or_stop(room::filled(n.min(PIECE), 0u64));
         if float {
-            let mut x = or_stop(room::filled(n, 0f64));
+            let mut x = or_stop(room::filled(n.min(PIECE), 0f64));
             for line in range {
-                from.load(line, &mut x, &mut raw);
-                match op {
-                    Scan::Sum => running(&mut x, |a, v| a + v),
-                    Scan::Prod => running(&mut x, |a, v| a * v),
-                    Scan::LogSumExp => running(&mut x, log_add_exp),
+                let mut sum = None;
+                for first in (0..n).step_by(PIECE) {
+                    let x = &mut x[..PIECE.min(n - first)];
+                    from.load(line, first, x, &mut raw);
+                    sum = match op {
+                        Scan::Sum => running(x, sum, |a, v| a + v),
+                        Scan::Prod => running(x, sum, |a, v| a * v),
+                        Scan::LogSumExp => running(x, sum, log_add_exp),
+                    };
+                    to.store(line, first, x, &mut raw);
                 }
-                to.store(line, &x, &mut raw);
             }
         } else {
-            let mut x = or_stop(room::filled(n, 0i64));
+            let mut x = or_stop(room::filled(n.min(PIECE), 0i64));
             for line in range {
-                from.load(line, &mut x, &mut raw);
-                match op {
-                    Scan::Prod => running(&mut x, i64::wrapping_mul),
-                    _ => running(&mut x, i64::wrapping_add),
+                let mut sum = None;
+                for first in (0..n).step_by(PIECE) {
+                    let x = &mut x[..PIECE.min(n - first)];
+                    from.load(line, first, x, &mut raw);
+                    sum = match op {
+                        Scan::Prod => running(x, sum, i64::wrapping_mul),
+                        _ => running(x, sum, i64::wrapping_add),
+                    };
+                    to.store(line, first, x, &mut raw);
                 }
-                to.store(line, &x, &mut raw);
             }
         }
     });
     Ok(())
 }
 
+/// Continues from the `last` value of the piece before, if there is one; the last of this one.
 #[inline(always)]
-fn running<X: Copy>(x: &mut [X], f: impl Fn(X, X) -> X) {
-    let Some((&mut first, rest)) = x.split_first_mut() else { return };
-    let mut sum = first;
+fn running<X: Copy>(x: &mut [X], last: Option<X>, f: impl Fn(X, X) -> X) -> Option<X> {
+    let (mut sum, rest) = match last {
+        Some(last) => (last, x),
+        None => {
+            let (&mut first, rest) = x.split_first_mut()?;
+            (first, rest)
+        }
+    };
     for v in rest {
         sum = f(sum, *v);
         *v = sum;
     }
+    Some(sum)
 }
 
 /// Running extremes and where they stand; of equals the last, and a NaN stays from where it appears.
@@ -135,24 +157,26 @@ pub fn scan_extreme(best: Best, values: &Raw, index: &Raw, src: &Raw, dim: usize
 fn extreme<X: Element>(best: Best, values: &Raw, index: &Raw, src: &Raw, dim: usize) -> Result<()> {
     let (from, to, at) = (Lines::new(src, dim), Lines::new(values, dim), Lines::new(index, dim));
     lines(src, dim, |range, n| {
-        let mut raw = or_stop(room::filled(n, 0u64));
-        let (mut x, mut places) = (or_stop(room::filled(n, X::default())), or_stop(room::filled(n, 0i64)));
+        let most = n.min(PIECE);
+        let mut raw = or_stop(room::filled(most, 0u64));
+        let (mut x, mut places) = (or_stop(room::filled(most, X::default())), or_stop(room::filled(most, 0i64)));
         for line in range {
-            from.load(line, &mut x, &mut raw);
-            places[0] = 0;
-            for i in 1..n {
-                let top = x[i - 1];
-                let better =
-                    x[i].is_nan() || (!top.is_nan() && if best == Best::Max { x[i] >= top } else { x[i] <= top });
-                if better {
-                    places[i] = i as i64;
-                } else {
-                    x[i] = top;
-                    places[i] = places[i - 1];
+            let mut last = None;
+            for first in (0..n).step_by(PIECE) {
+                let x = &mut x[..PIECE.min(n - first)];
+                from.load(line, first, x, &mut raw);
+                let (mut top, mut place) = last.unwrap_or((x[0], 0));
+                for (i, (x, to)) in x.iter_mut().zip(&mut places).enumerate() {
+                    let better = x.is_nan() || (!top.is_nan() && if best == Best::Max { *x >= top } else { *x <= top });
+                    if better {
+                        (top, place) = (*x, (first + i) as i64);
+                    }
+                    (*x, *to) = (top, place);
                 }
+                last = Some((top, place));
+                to.store(line, first, x, &mut raw);
+                at.store(line, first, &places[..x.len()], &mut raw);
             }
-            to.store(line, &x, &mut raw);
-            at.store(line, &places, &mut raw);
         }
     });
     Ok(())

@@ -1,6 +1,7 @@
 //! Special functions in double precision that are called element by element: correctness before speed.
 
 use std::f64::consts::{LN_2, PI};
+use std::sync::LazyLock;
 
 /// Horner with a slice of coefficients, lowest first.
 fn poly(x: f64, c: &[f64]) -> f64 {
@@ -29,21 +30,31 @@ fn sin_pi(x: f64) -> f64 {
     if r.abs() > 0.5 { (PI * (1.0 - r.abs()).copysign(r)).sin() } else { (PI * r).sin() }
 }
 
+/// Terms of the series of [`lgamma_near_one`]: at y = ¼ the next one is below 10^−18 of the sum.
+const NEAR_ONE: usize = 28;
+
+/// (−1)^k ζ(k) / k.
+static SERIES: LazyLock<[f64; NEAR_ONE]> = LazyLock::new(|| {
+    std::array::from_fn(|k| match k {
+        0 => 0.0,
+        1 => -0.577_215_664_901_532_9,
+        _ => {
+            let zeta = 1.0 + (2..40).map(|n| f64::from(n).powi(-(k as i32))).sum::<f64>() + zeta_tail(k as i32);
+            if k % 2 == 0 { zeta / k as f64 } else { -zeta / k as f64 }
+        }
+    })
+});
+
 /// log|Γ(1+y)| for |y| ≤ ¼ by its zeta series: what keeps full accuracy beside the zeros at 1 and 2.
 fn lgamma_near_one(y: f64) -> f64 {
-    let mut sum = -0.577_215_664_901_532_9 * y;
-    let mut p = y;
-    for k in 2..40 {
-        p *= -y;
-        // (−1)^k ζ(k) y^k / k: p is (−1)^(k−1) y^k.
-        let zeta = 1.0 + (2..40).map(|n| f64::from(n).powi(-k)).sum::<f64>() + zeta_tail(k);
-        let term = -p * zeta / f64::from(k);
-        sum += term;
-        if term.abs() < 1e-18 * sum.abs() {
-            break;
-        }
+    // Even and odd powers by themselves: two chains half as long.
+    let (z, c) = (y * y, &*SERIES);
+    let (mut even, mut odd) = (c[NEAR_ONE - 2], c[NEAR_ONE - 1]);
+    for k in (1..NEAR_ONE / 2).rev() {
+        even = even * z + c[2 * k - 2];
+        odd = odd * z + c[2 * k - 1];
     }
-    sum
+    even + odd * y
 }
 
 /// Σ_{n ≥ 40} n^−k by Euler and Maclaurin.

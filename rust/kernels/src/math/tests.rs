@@ -198,3 +198,57 @@ fn edges_are_those_of_c() {
     assert_eq!(special::digamma(0.0), -inf);
     assert!(special::digamma(-2.0).is_nan() && special::lgamma(-2.0) == inf);
 }
+
+#[test]
+fn fmod_is_exact() {
+    let mut s = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = || {
+        s ^= s << 13;
+        s ^= s >> 7;
+        s ^= s << 17;
+        s
+    };
+    macro_rules! check {
+        ($t:ident, $bits:ident) => {
+            for i in 0..400_000_u32 {
+                let a = $t::from_bits(next() as $bits);
+                // Any two numbers, numbers a few powers apart, and divisors whose multiples nearly meet the dividend.
+                let b = match i % 4 {
+                    0 => $t::from_bits(next() as $bits),
+                    1 => a * ((next() >> 40) as $t / 16_777_216.0),
+                    2 => a / ((next() >> 50) as $t),
+                    _ => $t::from_bits(((a / ((next() >> 50) as $t)).to_bits() as $bits).wrapping_sub(1)),
+                };
+                let b = if next() % 2 == 0 { b } else { -b };
+                let (got, want) = (a.fmod(b), a % b);
+                assert!(
+                    got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(),
+                    "{a:e} {b:e} {got:e} {want:e}"
+                );
+            }
+            let (tiny, inf) = ($t::from_bits(1), $t::INFINITY);
+            for (a, b) in [
+                (0.0, 1.0),
+                (-0.0, 1.0),
+                (1.0, 0.0),
+                (3.0, inf),
+                (-3.0, -inf),
+                (inf, 2.0),
+                (-6.0, 3.0),
+                ($t::MAX, tiny),
+                (tiny, $t::MAX),
+                (-3.0 * tiny, 2.0 * tiny),
+                ($t::NAN, 1.0),
+                (1.0, $t::NAN),
+            ] {
+                let (got, want) = (a.fmod(b), a % b);
+                assert!(
+                    got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(),
+                    "{a:e} {b:e} {got:e} {want:e}"
+                );
+            }
+        };
+    }
+    check!(f32, u32);
+    check!(f64, u64);
+}

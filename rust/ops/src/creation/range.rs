@@ -5,6 +5,7 @@ use crate::args::{Arg, Args};
 use crate::registry::{OUT, OpDef, TORCH, op};
 use rustnn_core::base::{Element, runtime_error, with_dtype};
 use rustnn_core::{DType, Result, Scalar, Tensor, mode};
+use rustnn_kernels::map::by_index;
 
 /// From `start` to (not including) `end` by `step`.
 pub fn arange(start: Scalar, end: Scalar, step: Scalar, dtype: Option<DType>) -> Result<Tensor> {
@@ -34,15 +35,11 @@ pub fn arange(start: Scalar, end: Scalar, step: Scalar, dtype: Option<DType>) ->
     let out = Tensor::empty(&[count as usize], dtype)?;
     with_dtype!(dtype, T => {
         let dst = out.slice_mut::<T>()?;
-        if !dtype.is_float() {
-            let (a, s) = (start.to_i64(), step.to_i64());
-            for (i, d) in dst.iter_mut().enumerate() {
-                *d = T::from_i64(a.wrapping_add(s.wrapping_mul(i as i64)));
-            }
+        if dtype.is_float() {
+            by_index(dst, #[inline(always)] |i| T::from_f64(s.mul_add(i as i64 as f64, a)));
         } else {
-            for (i, d) in dst.iter_mut().enumerate() {
-                *d = T::from_f64(s.mul_add(i as f64, a));
-            }
+            let (a, s) = (start.to_i64(), step.to_i64());
+            by_index(dst, #[inline(always)] |i| T::from_i64(a.wrapping_add(s.wrapping_mul(i as i64))));
         }
     });
     Ok(out)
@@ -52,7 +49,8 @@ fn count(steps: i64) -> Result<usize> {
     usize::try_from(steps).map_err(|_| runtime_error!("number of steps must be non-negative"))
 }
 
-/// Place `i` of `n` evenly spaced numbers, from whichever end is nearer, in the precision of the dtype.
+/// Place `i` of `n` evenly spaced numbers, from whichever end is nearer, in the precision of the dtype. (Places are converted
+/// as signed numbers: one instruction.)
 fn spaced(dtype: DType, start: f64, end: f64, n: usize) -> impl Fn(usize) -> f64 {
     let single = dtype != DType::F64 && dtype.is_float();
     let step = if n < 2 {
@@ -62,15 +60,16 @@ fn spaced(dtype: DType, start: f64, end: f64, n: usize) -> impl Fn(usize) -> f64
     } else {
         (end - start) / (n - 1) as f64
     };
+    #[inline(always)]
     move |i| {
         if n == 1 {
             return start;
         }
         let (from, sign, k) = if i < n / 2 { (start, 1.0, i) } else { (end, -1.0, n - 1 - i) };
         if single {
-            f64::from((sign as f32 * step as f32).mul_add(k as f32, from as f32))
+            f64::from((sign as f32 * step as f32).mul_add(k as i64 as f32, from as f32))
         } else {
-            (sign * step).mul_add(k as f64, from)
+            (sign * step).mul_add(k as i64 as f64, from)
         }
     }
 }
@@ -81,9 +80,7 @@ pub fn linspace(start: f64, end: f64, steps: i64, dtype: DType) -> Result<Tensor
     let out = Tensor::empty(&[n], dtype)?;
     let at = spaced(dtype, start, end, n);
     with_dtype!(dtype, T => {
-        for (i, d) in out.slice_mut::<T>()?.iter_mut().enumerate() {
-            *d = T::from_f64(at(i));
-        }
+        by_index(out.slice_mut::<T>()?, #[inline(always)] |i| T::from_f64(at(i)));
     });
     Ok(out)
 }
@@ -94,9 +91,7 @@ pub fn logspace(start: f64, end: f64, steps: i64, base: f64, dtype: DType) -> Re
     let out = Tensor::empty(&[n], dtype)?;
     let at = spaced(DType::F64, start, end, n);
     with_dtype!(dtype, T => {
-        for (i, d) in out.slice_mut::<T>()?.iter_mut().enumerate() {
-            *d = T::from_f64(base.powf(at(i)));
-        }
+        by_index(out.slice_mut::<T>()?, #[inline(always)] |i| T::from_f64(base.powf(at(i))));
     });
     Ok(out)
 }

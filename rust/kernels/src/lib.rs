@@ -9,6 +9,7 @@ pub mod conv;
 pub mod convert;
 pub mod copy;
 pub mod ctc;
+pub mod distance;
 pub mod elementwise;
 pub mod forks;
 pub mod gemm;

@@ -70,32 +70,39 @@ fn run<T: Float>(x: &[T], out: &mut [T], taps: &Taps, outer: usize, inner: usize
                 || {
                     if back {
                         acc.fill(T::Acc::ZERO);
-                    }
-                    for o in 0..m {
-                        let taps_of = taps.starts[o]..taps.starts[o + 1];
-                        if back {
+                        for o in 0..m {
                             let g = &x[o * inner..][..inner];
-                            for t in taps_of {
+                            for t in taps.starts[o]..taps.starts[o + 1] {
                                 let (w, d) = (weights[t], &mut acc[taps.places[t] * inner..][..inner]);
                                 for (d, g) in d.iter_mut().zip(g) {
                                     *d += w * g.to_acc();
                                 }
                             }
-                        } else {
-                            acc.fill(T::Acc::ZERO);
+                        }
+                        for (y, a) in y.iter_mut().zip(&acc) {
+                            *y = T::from_acc(*a);
+                        }
+                        return;
+                    }
+                    for o in 0..m {
+                        let taps_of = taps.starts[o]..taps.starts[o + 1];
+                        // One value: the loops of the general case cost ten times what it takes.
+                        if inner == 1 {
+                            let mut sum = T::Acc::ZERO;
                             for t in taps_of {
-                                let (w, s) = (weights[t], &x[taps.places[t] * inner..][..inner]);
-                                for (d, s) in acc.iter_mut().zip(s) {
-                                    *d += w * s.to_acc();
-                                }
+                                sum += weights[t] * x[taps.places[t]].to_acc();
                             }
-                            for (y, a) in y[o * inner..].iter_mut().zip(&acc) {
-                                *y = T::from_acc(*a);
+                            y[o] = T::from_acc(sum);
+                            continue;
+                        }
+                        acc.fill(T::Acc::ZERO);
+                        for t in taps_of {
+                            let (w, s) = (weights[t], &x[taps.places[t] * inner..][..inner]);
+                            for (d, s) in acc.iter_mut().zip(s) {
+                                *d += w * s.to_acc();
                             }
                         }
-                    }
-                    if back {
-                        for (y, a) in y.iter_mut().zip(&acc) {
+                        for (y, a) in y[o * inner..].iter_mut().zip(&acc) {
                             *y = T::from_acc(*a);
                         }
                     }

@@ -2,6 +2,7 @@
 //! inverses and equations of tensors.
 
 use super::dense::{inv, solve};
+use super::glue::mt;
 use super::norms::matrix_norm;
 use crate::args::{Arg, IntoRet};
 use crate::compose as f;
@@ -9,7 +10,8 @@ use crate::reduce::{cumprod, vector_norm};
 use crate::registry::{LINALG, METHOD, OUT, OpDef, TORCH, op};
 use crate::shape::{permute, repeat, select};
 use rustnn_core::base::{layout, not_implemented, runtime_error};
-use rustnn_core::{DType, Dims, Result, Tensor};
+use rustnn_core::{DType, Dims, Result, Tensor, attach, grads, needs_grad, save, save_output};
+use rustnn_kernels::distance;
 
 /// Vector products in three dimensions along `dim`.
 pub fn cross(a: &Tensor, b: &Tensor, dim: Option<i64>) -> Result<Tensor> {
@@ -51,8 +53,49 @@ pub fn cdist(a: &Tensor, b: &Tensor, p: f64) -> Result<Tensor> {
     if p < 0.0 {
         return Err(runtime_error!("cdist only supports non-negative p values"));
     }
+    if p == 2.0 && a.dtype() == b.dtype() && matches!(a.dtype(), DType::F32 | DType::F64) {
+        return euclidean(a, b);
+    }
     let diff = f::sub(&f::unsqueeze(a, -2)?, &f::unsqueeze(b, -3)?)?;
     f::norm_dim(&diff, p, -1, false)
+}
+
+/// [`cdist`] by p = 2.
+fn euclidean(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let ([p, k], r) = (tail(a), tail(b)[0]);
+    let mut batch = layout::broadcast_shapes(&a.shape()[..a.ndim() - 2], &b.shape()[..b.ndim() - 2])?;
+    let n = batch.len();
+    batch.extend([p, k]);
+    let a = f::expand(a, &batch)?;
+    batch[n] = r;
+    let b = f::expand(b, &batch)?;
+    let count = layout::count(&batch[..n]);
+    (batch[n], batch[n + 1]) = (p, r);
+    let out = Tensor::empty(&batch, a.dtype())?;
+    distance::euclidean(a.to_contiguous()?.raw(), b.to_contiguous()?.raw(), out.raw(), [count, p, r, k])?;
+    if !needs_grad(&[&a, &b]) {
+        return Ok(out);
+    }
+    let (x, y, d) = (save(&a), save(&b), save_output(&out));
+    attach("CdistBackward0", out, &[&a, &b], move |c, g| {
+        let (x, y, d) = (x.get(c)?, y.get(c)?, d.get(c)?);
+        // Rows that meet have no direction.
+        let meet = f::compare("eq", &d.detach(), 0.0)?;
+        let w = f::masked_fill(&f::div(g, &f::masked_fill(&d, &meet, 1.0)?)?, &meet, 0.0)?;
+        // The sums of w (x - y), around a middle, so that what all rows share does not cost places.
+        let middle = f::mean_dims(&y.detach(), &[-2], true)?;
+        let middle = f::masked_fill(&middle, &f::compare("ne", &f::sub(&middle, &middle)?, 0.0)?, 0.0)?;
+        let (x, y) = (f::sub(&x, &middle)?, f::sub(&y, &middle)?);
+        let wt = mt(&w)?;
+        let one =
+            |x: &Tensor, y: &Tensor, w: &Tensor| f::sub(&f::mul(x, &f::sum_dims(w, &[-1], true)?)?, &f::matmul(w, y)?);
+        Ok(grads![one(&x, &y, &w)?, one(&y, &x, &wt)?])
+    })
+}
+
+fn tail(x: &Tensor) -> [usize; 2] {
+    let s = x.shape();
+    [s[s.len() - 2], s[s.len() - 1]]
 }
 
 /// The p-norm of the difference.

@@ -7,7 +7,7 @@ use rustnn_base::dtype::Real;
 use rustnn_base::{DType, Result, not_implemented, runtime_error};
 use rustnn_simd::dispatch;
 
-/// Sums side by side for each distance: two vectors of eight.
+/// Sums side by side for a distance.
 const LANES: usize = 16;
 /// Rows of the second matrix at a time: they stay in L1 meanwhile.
 const FEW: usize = 4;
@@ -46,16 +46,11 @@ fn run<T: Real>(a: &[T], b: &[T], out: &mut [T], [p, r, k]: [usize; 3]) {
             dispatch(
                 #[inline(always)]
                 || {
-                    for j in (0..r).step_by(FEW) {
-                        let few = FEW.min(r - j);
-                        // The last row stands in for those that are not there.
-                        let mut others = [&b[..0]; FEW];
-                        for (x, o) in others.iter_mut().enumerate() {
-                            *o = &b[(j + x).min(r - 1) * k..][..k];
-                        }
+                    for j0 in (0..r).step_by(FEW) {
                         for i in rows.clone() {
-                            let d = distances(&a[i * k..][..k], others);
-                            out[(i - first) * r + j..][..few].copy_from_slice(&d[..few]);
+                            for j in j0..(j0 + FEW).min(r) {
+                                out[(i - first) * r + j] = distance(&a[i * k..][..k], &b[j * k..][..k]);
+                            }
                         }
                     }
                 },
@@ -64,35 +59,26 @@ fn run<T: Real>(a: &[T], b: &[T], out: &mut [T], [p, r, k]: [usize; 3]) {
     });
 }
 
-/// The distances of a row from a few others.
 #[inline(always)]
-fn distances<T: Real>(x: &[T], others: [&[T]; FEW]) -> [T; FEW] {
-    let (whole, k) = (x.len() / LANES * LANES, x.len());
-    let mut sums = [[T::ZERO; LANES]; FEW];
-    for at in (0..whole).step_by(LANES) {
-        let from = &x[at..at + LANES];
-        for j in 0..FEW {
-            let other = &others[j][at..at + LANES];
-            for l in 0..LANES {
-                let d = from[l] - other[l];
-                sums[j][l] = d.mul_add(d, sums[j][l]);
-            }
+fn distance<T: Real>(x: &[T], y: &[T]) -> T {
+    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+    let mut sums = [T::ZERO; LANES];
+    for (x, y) in x.iter().zip(y) {
+        for l in 0..LANES {
+            let d = x[l] - y[l];
+            sums[l] = d.mul_add(d, sums[l]);
         }
     }
-    let mut out = [T::ZERO; FEW];
-    for j in 0..FEW {
-        for at in whole..k {
-            let d = x[at] - others[j][at];
-            sums[j][at - whole] = d.mul_add(d, sums[j][at - whole]);
-        }
-        let mut half = LANES / 2;
-        while half > 0 {
-            for l in 0..half {
-                sums[j][l] += sums[j][l + half];
-            }
-            half /= 2;
-        }
-        out[j] = sums[j][0].sqrt();
+    for l in 0..x_rest.len() {
+        let d = x_rest[l] - y_rest[l];
+        sums[l] = d.mul_add(d, sums[l]);
     }
-    out
+    let mut half = LANES / 2;
+    while half > 0 {
+        for l in 0..half {
+            sums[l] += sums[l + half];
+        }
+        half /= 2;
+    }
+    sums[0].sqrt()
 }

@@ -87,6 +87,11 @@ impl Geometry {
     pub fn out_plane(&self) -> usize {
         count(&self.axes.each_ref().map(|a| a.output))
     }
+    /// Whether each output is made of the inputs at its own place alone.
+    #[must_use]
+    pub fn pointwise(&self) -> bool {
+        self.axes.iter().all(|a| a.kernel == 1 && a.stride == 1 && a.padding == 0)
+    }
     /// Taps of one kernel plane.
     #[must_use]
     pub fn taps(&self) -> usize {

@@ -3,10 +3,11 @@
 //! [`forward`], [`grad_input`] (which is also the transposed convolution) and [`grad_weight`] choose their way by the shape
 //! alone; no matrix of patches is built and no layout is changed. Most read a small padded copy of the rows they need
 //! ([`window`]): [`direct`] the first two, [`outer`] the weight's gradient, [`weight`] that of few output channels. One tap
-//! is a product as it stands ([`points`] for the weight's gradient), few outputs are dot products with the weight ([`product`]); depthwise planes are done one by
-//! one ([`planes`]); of images so small that their rows would not fill vectors the outputs stand side by side ([`pixels`]);
-//! 3×3 in steps of one goes by fewer multiplications where there are channels to pay for transforms ([`winograd`]); where a
-//! packed copy of the weight is kept, strided ones and those of poor rows have output channels in their lanes ([`turned`]).
+//! is a product as it stands ([`points`] for the weight's gradient), few outputs are dot products with the weight
+//! ([`product`]); depthwise planes are done one by one ([`planes`]); of images so small that their rows would not fill
+//! vectors the outputs stand side by side ([`pixels`]); 3×3 in steps of one goes by fewer multiplications where there are
+//! channels to pay for transforms ([`winograd`]); where a packed copy of the weight is kept, strided ones and those of poor
+//! rows have output channels in their lanes ([`turned`]).
 
 mod direct;
 mod geometry;
@@ -59,7 +60,7 @@ fn phase_axis(a: &Axis, phase: usize) -> AxisRun {
 
 /// A convolution with one tap, no stride and no padding needs no rows: its plane is one long line.
 fn flatten(mut geo: Geometry) -> Geometry {
-    if geo.axes.iter().all(|a| a.kernel == 1 && a.stride == 1 && a.padding == 0 && a.input == a.output) {
+    if geo.pointwise() && geo.axes.iter().all(|a| a.input == a.output) {
         let plane = geo.in_plane();
         geo.axes[0] = Axis { input: 1, output: 1, ..geo.axes[0] };
         geo.axes[1] = geo.axes[0];

@@ -11,7 +11,7 @@ use super::window::AxisRun;
 use crate::gemm::View;
 use crate::gemm::blocked::{Block, Gemm, KC, PACK, Problem, tiles};
 use crate::gemm::pack::{panel_start, strip};
-use crate::packs::{self, Keep, Order};
+use crate::packs::{self, Order};
 use crate::parallel::{SendPtr, for_range};
 use crate::room;
 use crate::scratch;
@@ -148,19 +148,10 @@ pub unsafe fn run<T: Gemm>(p: &Pass<T>, isa: Isa) -> Result<()> {
                                 }
                             };
                             let done = scratch::with(rows * width, |c: *mut T| {
-                                let nothing = View { ptr: std::ptr::null(), rs: 0, cs: 0 };
                                 let problem = Problem {
-                                    m: rows,
-                                    n: width,
-                                    k,
-                                    a: nothing,
-                                    b: nothing,
-                                    c,
-                                    ldc: width,
-                                    alpha: T::ONE,
                                     add: if p.bias.is_null() { Add::Nothing } else { Add::PerRow },
                                     bias: bias.get().wrapping_add(g * p.cout + i0).cast_const(),
-                                    keep: [Keep::NOT; 2],
+                                    ..Problem::of_blocks(rows, width, k, c, width)
                                 };
                                 for k0 in (0..k).step_by(KC) {
                                     let kc = KC.min(k - k0);
@@ -319,7 +310,7 @@ pub unsafe fn grad_weight<T: Gemm>(
     let pixels = geo.batch * plane;
     let up = cout.div_ceil(micro.mr());
     // Each column is a channel as it lies.
-    let pointwise = geo.axes.iter().all(|a| a.kernel == 1 && a.stride == 1 && a.padding == 0);
+    let pointwise = geo.pointwise();
     let failed = AtomicBool::new(false);
     let (grad, input, weight) = (SendPtr(grad.cast_mut()), SendPtr(input.cast_mut()), SendPtr(weight));
     for g in 0..geo.groups {
@@ -350,20 +341,8 @@ pub unsafe fn grad_weight<T: Gemm>(
                 let done = scratch::with(width * KC, |pb: *mut T| {
                     for j0 in range.map(|i| i * width) {
                         let nb = width.min(columns - j0);
-                        let nothing = View { ptr: std::ptr::null(), rs: 0, cs: 0 };
-                        let problem = Problem {
-                            m: cout,
-                            n: columns,
-                            k: pixels,
-                            a: nothing,
-                            b: nothing,
-                            c: weight.get().wrapping_add(g * cout * columns),
-                            ldc: columns,
-                            alpha: T::ONE,
-                            add: Add::Nothing,
-                            bias: std::ptr::null(),
-                            keep: [Keep::NOT; 2],
-                        };
+                        let c = weight.get().wrapping_add(g * cout * columns);
+                        let problem = Problem::of_blocks(cout, columns, pixels, c, columns);
                         for k0 in (0..pixels).step_by(KC) {
                             let kc = KC.min(pixels - k0);
                             for j in (0..nb).step_by(nr) {

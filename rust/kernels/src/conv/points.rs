@@ -10,12 +10,11 @@ use super::weight::add_up;
 use crate::gemm::View;
 use crate::gemm::blocked::{Block, Gemm, KC, Problem, tiles};
 use crate::gemm::pack::{interleave, pack_b, panel_start};
-use crate::packs::Keep;
 use crate::parallel::{SendPtr, for_chunks};
 use crate::scratch;
 use rustnn_base::{Error, Result};
 use rustnn_simd::Isa;
-use rustnn_simd::arch::{Add, fetch_far};
+use rustnn_simd::arch::fetch_far;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Lanes of a chunk: each reads the other side once more.
@@ -35,8 +34,7 @@ const CHUNKS: usize = 16;
 
 /// Whether this is the way to a weight's gradient, by its shape alone.
 pub fn suits(geo: &Geometry) -> bool {
-    let one = geo.axes.iter().all(|a| a.kernel == 1 && a.stride == 1 && a.padding == 0);
-    one && geo.batch > 0 && geo.out_plane() >= LONG && geo.cin >= LEAST && geo.cout >= LEAST
+    geo.pointwise() && geo.batch > 0 && geo.out_plane() >= LONG && geo.cin >= LEAST && geo.cout >= LEAST
 }
 
 /// What a value of every channel costs, about, if there are so many lanes beside so many rows: packing the lanes (a cycle
@@ -98,20 +96,7 @@ pub unsafe fn grad_weight<T: Gemm>(
             let high = panel_start(share + 1, shares, rows.channels) - c0;
             let done = scratch::with(high * wide + run * wide.next_multiple_of(micro.lanes), |acc: *mut T| {
                 let packed = acc.wrapping_add(high * wide);
-                let nothing = View { ptr: std::ptr::null(), rs: 0, cs: 0 };
-                let problem = Problem {
-                    m: high,
-                    n: wide,
-                    k: plane,
-                    a: nothing,
-                    b: nothing,
-                    c: acc,
-                    ldc: wide,
-                    alpha: T::ONE,
-                    add: Add::Nothing,
-                    bias: std::ptr::null(),
-                    keep: [Keep::NOT; 2],
-                };
+                let problem = Problem::of_blocks(high, wide, plane, acc, wide);
                 let first = part * per;
                 for v in first..(first + per).min(visits) {
                     let (image, at) = (v / runs * groups + g, v % runs * run);

@@ -58,6 +58,15 @@ pub struct Problem<'a, T> {
     pub keep: [Keep<'a>; 2],
 }
 
+impl<T: Real> Problem<'_, T> {
+    /// The plain product of operands that [`tiles`] is given block by block.
+    pub(crate) fn of_blocks(m: usize, n: usize, k: usize, c: *mut T, ldc: usize) -> Self {
+        let nothing = View { ptr: std::ptr::null(), rs: 0, cs: 0 };
+        let (a, b, bias) = (nothing, nothing, std::ptr::null());
+        Problem { m, n, k, a, b, c, ldc, alpha: T::ONE, add: Add::Nothing, bias, keep: [Keep::NOT; 2] }
+    }
+}
+
 // SAFETY: addresses whose use the calling function answers for; chunks write disjoint parts of `c`.
 unsafe impl<T> Send for Problem<'_, T> {}
 // SAFETY: as above.
